@@ -1,0 +1,66 @@
+"""What a running job shows: one progress line while it runs, a summary after it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vitruvian.jobs import Progress
+
+
+@contextmanager
+def progress_line(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """A reporter for `run_job`: a live line on a terminal, silence where output is a file or `quiet`."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda progress: None
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(console=Console(stderr=True), refresh_per_second=8, transient=True) as live:
+        yield lambda progress: live.update(Text(line_of(progress)))
+
+
+def line_of(progress: Progress) -> str:
+    """Totals, rate and time left in one line."""
+    left = f", {_duration(progress.left_s)} left" if progress.left_s is not None else ""
+    return f"{progress.seen} of {progress.total} pictures, {progress.per_second:.1f}/s{left}{_extras(progress)}"
+
+
+def say_failures(progress: Progress) -> None:
+    """Each failed input by name and reason on standard error."""
+    for failure in progress.failures:
+        print(f"  failed {failure.name}: {failure.reason}", file=sys.stderr)
+
+
+def summary(progress: Progress, out: Path) -> str:
+    """The last line of a job."""
+    return f"{progress.done} of {progress.total} pictures done{_extras(progress)}, {progress.per_second:.1f}/s -> {out}"
+
+
+def _extras(progress: Progress) -> str:
+    skipped = f", {progress.skipped} already there" if progress.skipped else ""
+    failed = f", {len(progress.failures)} failed" if progress.failures else ""
+    return skipped + failed
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"
+
+
+def ask_on_terminal() -> Callable[[str], bool] | None:
+    """A yes/no question, or None where nobody can answer."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    def ask(question: str) -> bool:
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+
+    return ask

@@ -1,0 +1,44 @@
+"""One COCO results file for a whole run, gathered from its `pose.json` documents one at a time."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from vitruvian.media.atomic import write_atomic
+from vitruvian.media.documents import write_json_atomic
+from vitruvian.media.names import output_name
+from vitruvian.tasks.pose_files import coco_results
+
+RESULTS_FILE = "pose.coco.json"
+IDS_FILE = "pose.coco.images.json"
+
+
+def image_ids(names: Sequence[str]) -> dict[str, int]:
+    """COCO image id of each input: the number its stem ends with; 1, 2, 3, ... where these are missing or not unique."""
+    found = [re.search(r"(\d+)$", PurePosixPath(name).stem) for name in names]
+    numbers = [int(match[1]) for match in found if match]
+    if len(numbers) == len(names) == len(set(numbers)):
+        return dict(zip(names, numbers, strict=True))
+    return {name: place for place, name in enumerate(names, 1)}
+
+
+def gather_coco_results(out: Path, names: Sequence[str]) -> None:
+    """Write `pose.coco.json` (results list) and `pose.coco.images.json` (which id is which input) into `out`."""
+    ids = image_ids(names)
+
+    def write(file: BinaryIO) -> None:
+        file.write(b"[")
+        first = True
+        for name in names:
+            document = json.loads((out / f"{output_name(name)}.pose.json").read_text(encoding="utf-8"))
+            for entry in coco_results(document, ids[name]):
+                file.write((b"" if first else b",\n") + json.dumps(entry).encode())
+                first = False
+        file.write(b"]\n")
+
+    write_atomic(out / RESULTS_FILE, write)
+    write_json_atomic(out / IDS_FILE, {str(number): name for name, number in ids.items()})

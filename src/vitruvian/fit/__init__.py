@@ -1,0 +1,1 @@
+"""What fits on this machine, and why it was decided so. Knows machines and workloads, never model families."""

@@ -1,0 +1,92 @@
+"""What `fit/` and `export/` see of a model: how to build it, what it eats, which stages run how often.
+
+Nothing here knows a model family; a user's own module comes in through `Workload.from_module`.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from vitruvian.errors import UsageError
+
+Inputs = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TensorSpec:
+    """Shape and type of one input."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype = torch.float32
+
+    def empty(self, device: str | torch.device = "meta") -> Tensor:
+        """A tensor of this kind without defined values."""
+        return torch.empty(self.shape, dtype=self.dtype, device=device)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Stage:
+    """One part of a run. The footprint of a workload is the largest of resident + active bytes over its stages."""
+
+    name: str
+    call: Callable[[nn.Module, Inputs], Any]
+    repeats: int = 1
+
+
+def forward_once(module: nn.Module, inputs: Inputs) -> Any:
+    """The only stage of networks that map one batch to one output."""
+    return module(*inputs.values())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """A network as a planner or an exporter needs it."""
+
+    name: str
+    build: Callable[[], nn.Module]
+    """Makes the module on the meta device."""
+    inputs: Callable[[int], dict[str, TensorSpec]]
+    """Inputs by argument name for a batch size, in call order."""
+    stages: tuple[Stage, ...] = (Stage(name="forward", call=forward_once),)
+    islands: tuple[str, ...] = ()
+    """Name patterns of modules that stay in float32 whatever the compute type; published by the family."""
+    knobs: frozenset[str] = frozenset()
+    """Memory measures the network understands."""
+
+    @classmethod
+    def from_module(cls, module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Workload:
+        """Any module with tensors as positional arguments; their first axis is the batch.
+
+        Raises:
+            UsageError: no example input, or example inputs of different batch sizes.
+        """
+        batches = {tensor.shape[0] for tensor in example_inputs if tensor.ndim}
+        if not example_inputs or len(batches) != 1:
+            raise UsageError(
+                f"got example inputs with batch sizes {sorted(batches)}; expected one or more tensors that share their "
+                "first axis; pass them as a tuple in call order"
+            )
+
+        def inputs(batch: int) -> dict[str, TensorSpec]:
+            return {
+                f"input_{index}": TensorSpec(shape=(batch, *tensor.shape[1:]), dtype=tensor.dtype)
+                for index, tensor in enumerate(example_inputs)
+            }
+
+        return cls(name=type(module).__name__, build=lambda: meta_copy(module), inputs=inputs)
+
+
+def meta_copy(module: nn.Module) -> nn.Module:
+    """A copy of a module on the meta device; the original and its memory stay untouched."""
+    memo: dict[int, Any] = {
+        id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
+        for parameter in module.parameters()
+    }
+    memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in module.buffers()}
+    return copy.deepcopy(module, memo)

@@ -1,0 +1,193 @@
+"""Files in, files out: the road with a ledger, sinks, a progress report and `run.json`.
+
+In: a loaded model, inputs, an output folder. Out: result files, `run.json`, a summary. A run that was killed goes on with
+`resume` and ends with the same set of files as one that was not.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from vitruvian import __version__
+from vitruvian.coco import gather_coco_results
+from vitruvian.errors import UsageError
+from vitruvian.hardware import probe
+from vitruvian.media.documents import write_json_atomic
+from vitruvian.media.items import Entry, Failure
+from vitruvian.media.ledger import Ledger
+from vitruvian.media.listing import list_inputs
+from vitruvian.media.sinks import FolderSink, check_formats
+from vitruvian.models.weight_files import sha256_of
+from vitruvian.predict import Finished, Model, RegionsOf, Road, Timings, whole_picture
+from vitruvian.tasks.base import Result
+from vitruvian.tasks.depth import Depth
+from vitruvian.tasks.features import Features
+from vitruvian.tasks.normal import Normals
+from vitruvian.tasks.pose import Pose
+from vitruvian.tasks.regions import BoxTable, read_boxes
+from vitruvian.tasks.seg import Segmentation
+
+RUN_FILE = "run.json"
+
+RESULT_KINDS: dict[str, type[Result]] = {kind.kind: kind for kind in (Pose, Segmentation, Depth, Normals, Features)}
+"""Result type of each task; knows its formats."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Job:
+    """What to do, apart from the model."""
+
+    inputs: Sequence[str]
+    out: Path
+    formats: tuple[str, ...] = ()
+    """Formats to write; empty means the task's defaults."""
+    mode: Literal["new", "resume", "overwrite"] = "new"
+    recursive: bool = False
+    flip_test: bool = False
+    boxes: Path | None = None
+    """File with persons per picture; pictures that it does not name have none."""
+
+
+@dataclass(kw_only=True, slots=True)
+class Progress:
+    """Where a job stands; handed to the reporter after every input."""
+
+    total: int
+    done: int = 0
+    skipped: int = 0
+    failures: list[Failure] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+
+    @property
+    def seen(self) -> int:
+        return self.done + self.skipped + len(self.failures)
+
+    @property
+    def per_second(self) -> float:
+        """Pictures done per second so far."""
+        return self.done / max(1e-9, time.perf_counter() - self.started)
+
+    @property
+    def left_s(self) -> float | None:
+        """Estimated seconds to the end; None before the first picture is done."""
+        return (self.total - self.seen) / self.per_second if self.done else None
+
+
+def run_job(model: Model, job: Job, on_progress: Callable[[Progress], None] = lambda progress: None) -> Progress:
+    """Run a model over inputs into a folder.
+
+    Raises:
+        UsageError: unknown format, an output folder that is in use, not empty or not writable, no input at all.
+        DoesNotFitError: the disk is full.
+    """
+    formats = _formats(model, job)
+    boxes = read_boxes(job.boxes) if job.boxes else None
+    timings = Timings()
+    with Ledger.open(job.out, mode=job.mode, run=_identity(model, job, formats)) as ledger:
+        entries = list(list_inputs(list(job.inputs), recursive=job.recursive))
+        fresh = [entry for entry in entries if not _is_done(ledger, entry)]
+        progress = Progress(total=len(entries), skipped=len(entries) - len(fresh))
+        sink = FolderSink(job.out, frozenset(formats), announce=ledger.announce)
+
+        def deliver(finished: Finished) -> None:
+            with timings.measure("write"):
+                item = finished.item
+                item_sink = sink.item(item.name)
+                for result in finished.results:
+                    result.write(item_sink)
+                ledger.record(item.name, item.size_bytes, item.modified_ns, item_sink.written)
+
+        road = Road(model=model, regions_of=_regions_of(boxes), flip_test=job.flip_test, timings=timings)
+        try:
+            on_progress(progress)
+            for outcome in road.run(iter(fresh), deliver):
+                if isinstance(outcome, Failure):
+                    progress.failures.append(outcome)
+                else:
+                    progress.done += 1
+                on_progress(progress)
+            if "coco" in formats:
+                failed = {failure.index for failure in progress.failures}
+                gather_coco_results(job.out, [entry.name for entry in entries if entry.index not in failed])
+        finally:
+            document = _run_document(model, job, formats, progress, timings, ledger.notes)
+            write_json_atomic(job.out / RUN_FILE, document)
+    return progress
+
+
+def _identity(model: Model, job: Job, formats: Sequence[str]) -> dict[str, Any]:
+    """What decides the results; a resumed run redoes what was made with anything else."""
+    boxes = sha256_of(job.boxes) if job.boxes else None
+    options = {"flip_test": job.flip_test, "boxes": boxes, "formats": sorted(formats)}
+    return {"model": model.spec.name, "weights_sha256": model.provenance.weights_sha256, "options": options}
+
+
+def _formats(model: Model, job: Job) -> tuple[str, ...]:
+    kind = RESULT_KINDS[model.task.name]
+    formats = job.formats or kind.default_formats
+    unknown = [name for name in formats if name not in kind.formats]
+    if unknown:
+        raise UsageError(
+            f"got --format {','.join(unknown)} for {model.task.name}; expected some of {', '.join(kind.formats)}; "
+            "name them in a comma list"
+        )
+    check_formats(formats)
+    return tuple(formats)
+
+
+def _regions_of(boxes: BoxTable | None) -> RegionsOf:
+    if boxes is None:
+        return whole_picture
+    return lambda item: boxes.lookup(item.name) or ()
+
+
+def _is_done(ledger: Ledger, entry: Entry | Failure) -> bool:
+    """Whether an earlier run finished this very file; pictures that are no files are always done again."""
+    if isinstance(entry, Failure) or entry.path is None:
+        return False
+    try:
+        status = entry.path.stat()
+    except OSError:
+        return False  # reading it will say why
+    return ledger.done(entry.name, status.st_size, status.st_mtime_ns)
+
+
+def _run_document(
+    model: Model, job: Job, formats: Sequence[str], progress: Progress, timings: Timings, notes: Sequence[str]
+) -> dict[str, Any]:
+    wall_s = time.perf_counter() - progress.started
+    hardware = probe()
+    return {
+        "vitruvian": __version__,
+        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "task": model.task.name,
+        "model": model.spec.name,
+        "weights_sha256": model.provenance.weights_sha256,
+        "licence": model.provenance.licence,
+        "machine": hardware.line(),
+        "device": model.device,
+        "decisions": [decision.to_json() for decision in model.decisions],
+        "notes": [*model.notes, *notes],
+        "options": {
+            "formats": list(formats),
+            "flip_test": job.flip_test,
+            "boxes": job.boxes is not None,
+            "recursive": job.recursive,
+            "mode": job.mode,
+        },
+        "inputs": {
+            "total": progress.total,
+            "done": progress.done,
+            "skipped": progress.skipped,
+            "failed": len(progress.failures),
+        },
+        "failures": [{"name": failure.name, "reason": failure.reason} for failure in progress.failures],
+        "timings_s": {stage: round(seconds, 4) for stage, seconds in timings.seconds.items()},
+        "wall_s": round(wall_s, 4),
+        "images_per_s": round(progress.done / max(wall_s, 1e-9), 3),
+    }

@@ -1,0 +1,1 @@
+"""Inputs and outputs: find and read pictures, write results, remember what is done. Knows no task or network."""

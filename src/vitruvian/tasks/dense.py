@@ -1,0 +1,109 @@
+"""What all whole-picture tasks share: canvas in, one map per picture out.
+
+Picture -> canvas of the network's size (aspect not kept) -> map at network resolution -> map at source size. The map at
+source size dominates the memory: 33 MB per float32 channel of a 4K picture.
+"""
+
+# Shape suffixes: B pictures, C channels, h w network resolution, H W source size, 3 = RGB.
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+from torch import Tensor
+from torch.nn import functional
+
+from vitruvian.errors import UsageError
+from vitruvian.tasks import preprocess
+from vitruvian.tasks.base import Geometry, Provenance, Region, Result
+
+Route = Literal["one-step", "full"]
+"""How a map reaches the source size: in one bilinear step, or through the network's input size as the published
+full-precision programs do. They differ near edges; "full" costs a map at input size more."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DenseTask:
+    """Base of the tasks that look at whole pictures."""
+
+    name: ClassVar[str]
+    """seg, depth, normal or features."""
+
+    input_hw: tuple[int, int]
+    """Canvas height and width the network was made for."""
+
+    def prepare(self, image_HW3: np.ndarray, region: Region | None) -> tuple[np.ndarray, Geometry]:
+        """The whole picture resized to the canvas; `UsageError` for a region, `InputError` for a bad picture."""
+        self.refuse_region(region)
+        return preprocess.resize_whole(image_HW3, self.input_hw)
+
+    def network_input(self, canvas_BHW3: Tensor) -> Tensor:
+        """uint8 canvases -> normalised float32 (B,3,h,w) on their device."""
+        return preprocess.normalise(canvas_BHW3)
+
+    def join(self, results: Sequence[Result], source_hw: tuple[int, int], provenance: Provenance) -> Sequence[Result]:
+        """The one result of the picture."""
+        if len(results) != 1:
+            raise UsageError(
+                f"got {len(results)} {self.name} results for one picture; expected one; run it without boxes"
+            )
+        return results
+
+    def refuse_region(self, region: Region | None) -> None:
+        """Raise `UsageError` for anything but the whole picture."""
+        if region is not None:
+            raise UsageError(
+                f"got a person's box for {self.name}; expected the whole picture; "
+                "person-wise dense output is not offered yet: leave the boxes out"
+            )
+
+
+def raw_map(raw: Mapping[str, Tensor], key: str, channels: int | None = None) -> Tensor:
+    """One network output as float32 (B,C,h,w); `UsageError` if the network gave something else."""
+    if key not in raw:
+        raise UsageError(f"got network outputs {sorted(raw)}; expected {key!r}; use a model made for this task")
+    map_BChw = raw[key]
+    if map_BChw.ndim != 4 or channels not in (None, map_BChw.shape[1]):
+        raise UsageError(
+            f"got {key} of shape {tuple(map_BChw.shape)}; expected (B,{channels or 'C'},h,w); "
+            "use a model made for this task"
+        )
+    return map_BChw.float()
+
+
+def upsample_map(map_Chw: Tensor, source_hw: tuple[int, int], via_hw: tuple[int, int] | None = None) -> Tensor:
+    """Bilinear resize with half-pixel centres to (C,H,W), float32; through `via_hw` first if given."""
+    map_BChw = map_Chw.float()[None]
+    for size in [source_hw] if via_hw is None else [via_hw, source_hw]:
+        map_BChw = functional.interpolate(map_BChw, size, mode="bilinear", align_corners=False)
+    return map_BChw[0]
+
+
+def check_array(array: np.ndarray, name: str, dtype: type[np.generic], ndim: int) -> None:
+    """Raise `ValueError` unless an array field of a result has this type and number of axes."""
+    if array.dtype != dtype or array.ndim != ndim:
+        raise ValueError(f"got {name} {array.shape} {array.dtype}; expected {ndim} axes of {np.dtype(dtype)}")
+
+
+def about_result(result: Result, hw: tuple[int, int], **more: Any) -> dict[str, Any]:
+    """What every file says about its origin, with the fields of one kind added."""
+    source = result.provenance
+    about = {"kind": result.kind, "model": source.model, "weights_sha256": source.weights_sha256}
+    if result.origin is not None:
+        about["input"] = result.origin.name
+        if result.origin.time_s is not None:
+            more = {"time_s": result.origin.time_s, **more}
+    return {**about, "licence": source.licence, "height": hw[0], "width": hw[1], **more}
+
+
+def describe(result: Result) -> str:
+    """`repr` of a result: shapes instead of data."""
+    parts = []
+    for field in fields(result):
+        value = getattr(result, field.name)
+        if isinstance(value, np.ndarray):
+            parts.append(f"{field.name}={value.dtype}{list(value.shape)}")
+    return f"{type(result).__name__}({', '.join(parts)}, model={result.provenance.model!r})"

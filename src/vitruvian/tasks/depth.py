@@ -1,0 +1,94 @@
+"""Depth of every pixel: whole picture in, float32 depth at source size out.
+
+Picture -> canvas -> depth (B,1,h,w) -> `Depth`. Unmasked, as the network gives it: on the background of a network that
+was trained on people alone the values mean nothing.
+"""
+
+# Shape suffixes: B pictures, h w network resolution, H W source size.
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from vitruvian.errors import UsageError
+from vitruvian.tasks import codes, drawing, metrics
+from vitruvian.tasks.base import Geometry, Provenance, Result, Sink
+from vitruvian.tasks.dense import DenseTask, Route, about_result, check_array, describe, raw_map, upsample_map
+
+RELATIVE_UNIT = "relative (0 nearest .. 1 farthest foreground in training)"
+METRIC_UNIT = "metres along the optical axis"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Depth(Result):
+    """Depth of every pixel of one picture; larger is farther."""
+
+    kind: ClassVar[str] = "depth"
+    formats: ClassVar[tuple[str, ...]] = ("npy", "png", "exr", "draw")
+    default_formats: ClassVar[tuple[str, ...]] = ("npy", "draw")
+
+    depth_HW: np.ndarray
+    """float32; relative (0 nearest .. 1 farthest foreground in training, no bounds) or metres. Not finite: no value."""
+    metric: bool = False
+    """Whether the unit is metres."""
+
+    __repr__ = describe
+
+    def __post_init__(self) -> None:
+        check_array(self.depth_HW, "depth_HW", np.float32, 2)
+
+    def about(self) -> dict[str, Any]:
+        """Model, licence, unit and direction. JSON-able."""
+        height, width = self.depth_HW.shape
+        unit = METRIC_UNIT if self.metric else RELATIVE_UNIT
+        return about_result(self, (height, width), unit=unit, larger="farther")
+
+    def draw(self) -> np.ndarray:
+        """The map in colours, near bright, uint8 RGB (H,W,3)."""
+        return drawing.draw_depth(self.depth_HW)
+
+    def write(self, sink: Sink) -> None:
+        """`depth.npy` (float32), `depth.png` (16 bit, range in its description), `depth.exr` and `depth.drawn.jpg`."""
+        about = self.about()
+        if sink.wants("npy"):
+            sink.write_array("depth.npy", self.depth_HW, about)
+        if sink.wants("png"):
+            codes_HW, coding = codes.encode_depth(self.depth_HW)
+            sink.write_png("depth.png", codes_HW, about | coding)
+        if sink.wants("exr"):
+            sink.write_exr("depth.exr", {"Z": self.depth_HW}, about)
+        if sink.wants("draw"):
+            sink.write_picture("depth.drawn.jpg", self.draw(), about)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DepthTask(DenseTask):
+    """Relative depth of whole pictures."""
+
+    name: ClassVar[str] = "depth"
+
+    input_hw: tuple[int, int] = (1024, 768)
+    """Canvas height and width the network was made for."""
+    route: Route = "one-step"
+    """Way to the source size; the routes agree when the network's maps are as large as its input."""
+
+    def finish_tensors(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{"depth": (B,1,h,w)} -> the same in float32."""
+        return {"depth": raw_map(raw, "depth", 1)}
+
+    def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Depth]:
+        """Depth at source size."""
+        via_hw = self.input_hw if self.route == "full" else None
+        depth_HW = upsample_map(tensors["depth"], geometry.source_hw, via_hw)[0].cpu().numpy()
+        return [Depth(provenance=provenance, depth_HW=depth_HW)]
+
+    def discrepancy(self, a: Result, b: Result) -> dict[str, float]:
+        """Mean difference after fitting scale and shift of `a` to `b`, as a share of `b`'s range."""
+        if not (isinstance(a, Depth) and isinstance(b, Depth)) or a.depth_HW.shape != b.depth_HW.shape:
+            raise UsageError(f"got {a!r} and {b!r}; expected two depth maps of one picture")
+        return {"relative": metrics.relative_depth_difference(a.depth_HW, b.depth_HW)}

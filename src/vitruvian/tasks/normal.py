@@ -1,0 +1,130 @@
+"""Surface normal of every pixel: whole picture in, float32 unit vectors at source size out.
+
+Picture -> canvas -> raw vectors (B,3,h,w) -> `Normals`. Vectors are interpolated first and made unit length afterwards;
+at source size they take 100 MB for a 4K picture.
+"""
+
+# Shape suffixes: B pictures, h w network resolution, H W source size, 3 = x y z.
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from vitruvian.errors import UsageError
+from vitruvian.tasks import codes, drawing, metrics
+from vitruvian.tasks.base import Geometry, Provenance, Result, Sink
+from vitruvian.tasks.dense import DenseTask, Route, about_result, check_array, describe, raw_map, upsample_map
+
+LENGTH_EPS = 1e-5
+"""Added to a vector's length before dividing by it (published post-processing)."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NormalFrame:
+    """The axes that normals are given in."""
+
+    name: str
+    """published or camera."""
+    description: str
+    """Where the axes point, in words."""
+    to_display: tuple[int, int, int]
+    """Signs that turn x, y, z into the usual picture of normals: red right, green up, blue toward the viewer."""
+
+
+PUBLISHED = NormalFrame(
+    name="published",
+    description="axes as the published network gives them; the sign convention of its training data is not confirmed",
+    to_display=(1, 1, 1),
+)
+"""Drawn as the published programs draw it."""
+
+CAMERA = NormalFrame(
+    name="camera",
+    description="x right, y down, z forward; visible surfaces point toward the camera (negative z)",
+    to_display=(1, -1, -1),
+)
+"""Camera axes, as synthetic people and networks trained on them have."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Normals(Result):
+    """Surface normal of every pixel of one picture."""
+
+    kind: ClassVar[str] = "normal"
+    formats: ClassVar[tuple[str, ...]] = ("npy", "png", "exr", "draw")
+    default_formats: ClassVar[tuple[str, ...]] = ("npy", "draw")
+
+    normals_HW3: np.ndarray
+    """float32 x, y, z of unit length (shorter only where the network gave next to nothing). Not finite: no value."""
+    frame: NormalFrame
+    """The axes."""
+
+    __repr__ = describe
+
+    def __post_init__(self) -> None:
+        check_array(self.normals_HW3, "normals_HW3", np.float32, 3)
+        if self.normals_HW3.shape[2] != 3:
+            raise ValueError(f"got normals_HW3 {self.normals_HW3.shape}; expected (H,W,3)")
+
+    def about(self) -> dict[str, Any]:
+        """Model, licence and axes. JSON-able."""
+        height, width = self.normals_HW3.shape[:2]
+        return about_result(
+            self, (height, width), frame=self.frame.name, axes=self.frame.description, unit="unit vector x, y, z"
+        )
+
+    def draw(self) -> np.ndarray:
+        """The map with x, y, z as red, green, blue, uint8 RGB (H,W,3)."""
+        return drawing.draw_normals(self.normals_HW3, self.frame.to_display)
+
+    def write(self, sink: Sink) -> None:
+        """`normal.npy` (float32), `normal.png` (16 bit), `normal.exr` and `normal.drawn.jpg`."""
+        about = self.about()
+        if sink.wants("npy"):
+            sink.write_array("normal.npy", self.normals_HW3, about)
+        if sink.wants("png"):
+            sink.write_png(
+                "normal.png", codes.encode_normals(self.normals_HW3), about | {"formula": codes.NORMAL_FORMULA}
+            )
+        if sink.wants("exr"):
+            planes = {f"N.{axis}": np.ascontiguousarray(self.normals_HW3[..., i]) for i, axis in enumerate("XYZ")}
+            sink.write_exr("normal.exr", planes, about)
+        if sink.wants("draw"):
+            sink.write_picture("normal.drawn.jpg", self.draw(), about)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NormalTask(DenseTask):
+    """Surface normals of whole pictures."""
+
+    name: ClassVar[str] = "normal"
+
+    input_hw: tuple[int, int] = (1024, 768)
+    """Canvas height and width the network was made for."""
+    frame: NormalFrame = PUBLISHED
+    """The axes the network was trained in."""
+    route: Route = "one-step"
+    """Way to the source size; "full" only to agree with maps made by the published full-precision programs."""
+
+    def finish_tensors(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{"normal": (B,3,h,w)} -> the same in float32, not yet of unit length."""
+        return {"normal": raw_map(raw, "normal", 3)}
+
+    def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Normals]:
+        """Unit normals at source size."""
+        via_hw = self.input_hw if self.route == "full" else None
+        vectors_3HW = upsample_map(tensors["normal"], geometry.source_hw, via_hw)
+        vectors_3HW = vectors_3HW.div_(vectors_3HW.norm(dim=0, keepdim=True).add_(LENGTH_EPS))
+        normals_HW3 = vectors_3HW.permute(1, 2, 0).contiguous().cpu().numpy()
+        return [Normals(provenance=provenance, normals_HW3=normals_HW3, frame=self.frame)]
+
+    def discrepancy(self, a: Result, b: Result) -> dict[str, float]:
+        """Mean angle between the two in degrees; pixels without a direction are left out."""
+        if not (isinstance(a, Normals) and isinstance(b, Normals)) or a.normals_HW3.shape != b.normals_HW3.shape:
+            raise UsageError(f"got {a!r} and {b!r}; expected two normal maps of one picture")
+        return {"deg_mean": metrics.angle_errors(a.normals_HW3, b.normals_HW3)["deg_mean"]}

@@ -1,0 +1,183 @@
+"""Keypoints of persons: crop in, heat maps through the network, (K,3) numbers per person out.
+
+Picture and box -> canvas -> heat maps (B,K,h,w) -> `Pose` in source pixels. Heat maps (60 MB per person for 308
+keypoints) never leave the device they were made on; x, y and score of each keypoint do.
+"""
+
+# Shape suffixes: P persons, B crops, K keypoints, h w heat-map size, 2 = x y, 3 = x y score, 4 = x0 y0 x1 y1.
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from vitruvian.errors import UsageError
+from vitruvian.tasks import decode, drawing, metrics, preprocess
+from vitruvian.tasks.base import Geometry, Provenance, Region, Result, Sink
+from vitruvian.tasks.dense import about_result, check_array, describe, raw_map
+from vitruvian.tasks.labels import KeypointSet
+from vitruvian.tasks.pose_files import FRAME, pose_document
+
+COMPARED_SCORE = 0.3
+"""Keypoints with a lower score are not compared in audits; the published drawings leave them out, too."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Pose(Result):
+    """Keypoints of all persons of one picture."""
+
+    kind: ClassVar[str] = "pose"
+    formats: ClassVar[tuple[str, ...]] = ("json", "coco", "draw")
+    default_formats: ClassVar[tuple[str, ...]] = ("json", "draw")
+
+    keypoints_PK2: np.ndarray
+    """float32 x, y in source pixels, the centre of the top-left pixel is (0,0); NaN where not valid."""
+    scores_PK: np.ndarray
+    """float32 peak of each heat map: about 0..1, can lie a little outside."""
+    valid_PK: np.ndarray
+    """bool; False where the heat map shows no peak at all (score <= 0)."""
+    boxes_P4: np.ndarray
+    """float32 x0, y0, x1, y1 of the boxes that were asked for, in source pixels."""
+    box_scores_P: np.ndarray
+    """float32 confidence of each box, 0..1."""
+    source_hw: tuple[int, int]
+    """Height and width of the picture."""
+    convention: KeypointSet
+    """Which keypoints these are, and their order."""
+
+    __repr__ = describe
+
+    def __post_init__(self) -> None:
+        check_array(self.keypoints_PK2, "keypoints_PK2", np.float32, 3)
+        check_array(self.scores_PK, "scores_PK", np.float32, 2)
+        check_array(self.valid_PK, "valid_PK", np.bool_, 2)
+        check_array(self.boxes_P4, "boxes_P4", np.float32, 2)
+        persons, keypoints = len(self.boxes_P4), self.convention.count
+        expected = {
+            "keypoints_PK2": (persons, keypoints, 2),
+            "scores_PK": (persons, keypoints),
+            "valid_PK": (persons, keypoints),
+            "boxes_P4": (persons, 4),
+            "box_scores_P": (persons,),
+        }
+        for name, shape in expected.items():
+            if getattr(self, name).shape != shape:
+                raise ValueError(f"got {name} {getattr(self, name).shape}; expected {shape}")
+
+    def about(self) -> dict[str, Any]:
+        """Model, licence, convention and frame. JSON-able."""
+        return about_result(
+            self, self.source_hw, convention=self.convention.name, persons=len(self.boxes_P4), frame=FRAME
+        )
+
+    def draw(self) -> np.ndarray:
+        """The picture with every person's skeleton, uint8 RGB (H,W,3)."""
+        return drawing.draw_pose(
+            self.source_image(), self.keypoints_PK2, self.scores_PK, self.boxes_P4, self.convention, COMPARED_SCORE
+        )
+
+    def document(self) -> dict[str, Any]:
+        """The contents of `pose.json`."""
+        return pose_document(
+            self.about(), self.convention, self.keypoints_PK2, self.scores_PK, self.boxes_P4, self.box_scores_P
+        )
+
+    def write(self, sink: Sink) -> None:
+        """`pose.json` and `pose.drawn.jpg`; the COCO file of a run is gathered from the JSON documents."""
+        if sink.wants("json") or sink.wants("coco"):
+            sink.write_json("pose.json", self.document())
+        if sink.wants("draw"):
+            sink.write_picture("pose.drawn.jpg", self.draw(), self.about())
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PoseTask:
+    """Top-down keypoints: one crop per person; without boxes the whole picture is taken as one person."""
+
+    name: ClassVar[str] = "pose"
+
+    keypoints: KeypointSet
+    """The convention the network was trained for."""
+    input_hw: tuple[int, int] = (1024, 768)
+    """Canvas height and width the network was made for."""
+
+    def prepare(self, image_HW3: np.ndarray, region: Region | None) -> tuple[np.ndarray, Geometry]:
+        """Crop one person; `InputError` for a bad picture or box."""
+        return preprocess.crop_person(image_HW3, region, self.input_hw)
+
+    def network_input(self, canvas_BHW3: Tensor) -> Tensor:
+        """uint8 canvases -> normalised float32 (B,3,h,w) on their device."""
+        return preprocess.normalise(canvas_BHW3)
+
+    def average_mirrored(self, raw: Mapping[str, Tensor], raw_of_mirrored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Raw outputs of the inputs and of the inputs mirrored left to right -> raw outputs of the flip test."""
+        heat_BKhw = raw_map(raw, "heatmaps", self.keypoints.count)
+        mirrored_BKhw = raw_map(raw_of_mirrored, "heatmaps", self.keypoints.count)
+        return {"heatmaps": decode.flip_average(heat_BKhw, mirrored_BKhw, self.keypoints.flip_indices)}
+
+    def finish_tensors(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{"heatmaps": (B,K,h,w)} -> {"points": float32 (B,K,3)}: x, y in canvas pixels (NaN: none) and peak value."""
+        heat_BKhw = raw_map(raw, "heatmaps", self.keypoints.count)
+        return {"points": decode.decode_heatmaps(heat_BKhw, self.input_hw)}
+
+    def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Pose]:
+        """The `Pose` of one person in source pixels."""
+        points_K3 = tensors["points"].cpu().numpy()
+        xy_K2 = decode.to_source(points_K3[:, :2], geometry.centre_xy, geometry.size_wh, geometry.canvas_hw)
+        region = geometry.region
+        height, width = geometry.source_hw
+        box = region.box_xyxy if region else (0, 0, width, height)
+        return [
+            Pose(
+                provenance=provenance,
+                keypoints_PK2=xy_K2.astype(np.float32)[None],
+                scores_PK=points_K3[None, :, 2].astype(np.float32),
+                valid_PK=np.isfinite(xy_K2).all(axis=1)[None],
+                boxes_P4=np.array([box], np.float32),
+                box_scores_P=np.array([region.score if region else 1.0], np.float32),
+                source_hw=geometry.source_hw,
+                convention=self.keypoints,
+            )
+        ]
+
+    def join(self, results: Sequence[Result], source_hw: tuple[int, int], provenance: Provenance) -> Sequence[Pose]:
+        """All persons of one picture in one `Pose`, in the order given; no persons give an empty one."""
+        poses = [_as_pose(result) for result in results]
+        count = self.keypoints.count
+        return [
+            Pose(
+                provenance=provenance,
+                keypoints_PK2=np.concatenate([np.zeros((0, count, 2), np.float32), *(p.keypoints_PK2 for p in poses)]),
+                scores_PK=np.concatenate([np.zeros((0, count), np.float32), *(p.scores_PK for p in poses)]),
+                valid_PK=np.concatenate([np.zeros((0, count), np.bool_), *(p.valid_PK for p in poses)]),
+                boxes_P4=np.concatenate([np.zeros((0, 4), np.float32), *(p.boxes_P4 for p in poses)]),
+                box_scores_P=np.concatenate([np.zeros(0, np.float32), *(p.box_scores_P for p in poses)]),
+                source_hw=source_hw,
+                convention=self.keypoints,
+            )
+        ]
+
+    def discrepancy(self, a: Result, b: Result) -> dict[str, float]:
+        """Median and largest distance in source pixels where either scores above 0.3, and the largest score change."""
+        first, second = _as_pose(a), _as_pose(b)
+        if first.scores_PK.shape != second.scores_PK.shape:
+            raise UsageError(
+                f"got poses of {first.scores_PK.shape} and {second.scores_PK.shape} persons and keypoints; "
+                "expected the same picture and boxes; compare results of one run each"
+            )
+        score_PK = np.maximum(first.scores_PK, second.scores_PK)
+        distances = metrics.distances_px(first.keypoints_PK2, second.keypoints_PK2)[score_PK > COMPARED_SCORE]
+        change = float(np.abs(first.scores_PK - second.scores_PK).max(initial=0.0))
+        if not len(distances):
+            return {"px_median": 0.0, "px_max": 0.0, "score_max": change}
+        return {"px_median": float(np.median(distances)), "px_max": float(distances.max()), "score_max": change}
+
+
+def _as_pose(result: Result) -> Pose:
+    if not isinstance(result, Pose):
+        raise UsageError(f"got a {result.kind} result; expected pose; pass results of the pose task")
+    return result

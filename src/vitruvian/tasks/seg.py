@@ -1,0 +1,94 @@
+"""Class of every pixel: whole picture in, uint8 labels at source size out.
+
+Picture -> canvas -> logits (B,C,h,w) -> `Segmentation`. The logits of all classes exist at network resolution only.
+"""
+
+# Shape suffixes: B pictures, C classes, h w network resolution, H W source size, 3 = RGB.
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+from torch import Tensor
+
+from vitruvian.errors import UsageError
+from vitruvian.tasks import drawing
+from vitruvian.tasks.base import Geometry, Provenance, Result, Sink
+from vitruvian.tasks.dense import DenseTask, Route, about_result, check_array, describe, raw_map, upsample_map
+from vitruvian.tasks.labels import LabelSet
+from vitruvian.tasks.upsample_labels import upsample_labels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Segmentation(Result):
+    """The class of every pixel of one picture."""
+
+    kind: ClassVar[str] = "seg"
+    formats: ClassVar[tuple[str, ...]] = ("png", "npy", "draw")
+    default_formats: ClassVar[tuple[str, ...]] = ("png", "draw")
+
+    labels_HW: np.ndarray
+    """uint8 class numbers, 0 is the background."""
+    label_set: LabelSet
+    """What the numbers mean."""
+
+    __repr__ = describe
+
+    def __post_init__(self) -> None:
+        check_array(self.labels_HW, "labels_HW", np.uint8, 2)
+
+    def about(self) -> dict[str, Any]:
+        """Model, licence and the names of the classes. JSON-able."""
+        height, width = self.labels_HW.shape
+        return about_result(self, (height, width), label_set=self.label_set.name, classes=list(self.label_set.names))
+
+    def draw(self) -> np.ndarray:
+        """The picture under half-transparent class colours with outlines and a legend, uint8 RGB (H,W,3)."""
+        return drawing.draw_labels(self.source_image(), self.labels_HW, self.label_set)
+
+    def write(self, sink: Sink) -> None:
+        """`seg.png` (class numbers with the palette), `seg.npy` (uint8) and `seg.drawn.jpg`."""
+        about = self.about()
+        if sink.wants("png"):
+            sink.write_png("seg.png", self.labels_HW, about, palette=self.label_set.palette_N3)
+        if sink.wants("npy"):
+            sink.write_array("seg.npy", self.labels_HW, about)
+        if sink.wants("draw"):
+            sink.write_picture("seg.drawn.jpg", self.draw(), about)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SegTask(DenseTask):
+    """Segmentation of whole pictures."""
+
+    name: ClassVar[str] = "seg"
+
+    labels: LabelSet
+    """The classes the network was trained for."""
+    input_hw: tuple[int, int] = (1024, 768)
+    """Canvas height and width the network was made for."""
+    route: Route = "one-step"
+    """Way to the source size; "full" only to agree with labels made by the published full-precision programs."""
+
+    def finish_tensors(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """{"logits": (B,C,h,w)} -> the same in float32."""
+        return {"logits": raw_map(raw, "logits", self.labels.count)}
+
+    def finish(
+        self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance
+    ) -> Sequence[Segmentation]:
+        """Labels at source size."""
+        logits_Chw = tensors["logits"]
+        if self.route == "full":
+            logits_Chw = upsample_map(logits_Chw, self.input_hw)
+        labels_HW = upsample_labels(logits_Chw, geometry.source_hw).cpu().numpy()
+        return [Segmentation(provenance=provenance, labels_HW=labels_HW, label_set=self.labels)]
+
+    def discrepancy(self, a: Result, b: Result) -> dict[str, float]:
+        """Share of pixels with equal labels, 0..1."""
+        if not (isinstance(a, Segmentation) and isinstance(b, Segmentation)) or a.labels_HW.shape != b.labels_HW.shape:
+            raise UsageError(f"got {a!r} and {b!r}; expected two segmentations of one picture")
+        return {"label_share": float((a.labels_HW == b.labels_HW).mean())}

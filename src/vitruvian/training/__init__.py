@@ -1,0 +1,1 @@
+"""Training: losses, schedule, a resumable loop; the nano networks' recipe grows on it."""

@@ -1,0 +1,63 @@
+"""Reproduce the nano networks: `python -m vitruvian.training.nano RUN [--pictures N] [--steps N] [--render-only]`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from vitruvian.hardware import probe
+from vitruvian.training.loop import Loop
+from vitruvian.training.nano.batches import Ahead, make_batch
+from vitruvian.training.nano.network import JointNetwork
+from vitruvian.training.nano.objective import joint_loss
+from vitruvian.training.nano.pictures import rendered_pictures
+from vitruvian.training.nano.recipe import NanoRecipe
+from vitruvian.training.nano.weights import write_weights
+from vitruvian.training.optimizer import adamw, warmup_cosine
+
+
+def main() -> None:
+    """Render (or reuse) the pictures, train (or resume) and write the weight files into RUN/weights."""
+    parser = argparse.ArgumentParser(prog="python -m vitruvian.training.nano", description=__doc__)
+    parser.add_argument("run", type=Path, help="folder for pictures, state, log and weights")
+    parser.add_argument("--pictures", type=int, default=NanoRecipe().pictures)
+    parser.add_argument("--steps", type=int, default=NanoRecipe().loop.steps)
+    parser.add_argument("--render-only", action="store_true", help="stop after the pictures")
+    arguments = parser.parse_args()
+    recipe = NanoRecipe(pictures=arguments.pictures, loop=replace(NanoRecipe().loop, steps=arguments.steps))
+    train(recipe, arguments.run, render_only=arguments.render_only)
+
+
+def train(recipe: NanoRecipe, run: Path, *, render_only: bool = False) -> None:
+    """The whole job; every stage goes on where an earlier call stopped."""
+    cpu = probe().cpu
+    started = time.perf_counter()
+    pictures = rendered_pictures(recipe, run / "pictures", workers=cpu.cores)
+    (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    if render_only:
+        return
+    torch.set_num_threads(cpu.cores)
+    torch.manual_seed(recipe.seed)
+    network = JointNetwork()
+    loop = Loop(
+        config=recipe.loop,
+        module=network,
+        optimizer=adamw(network, lr=recipe.loop.lr, weight_decay=recipe.weight_decay),
+        batch_of=Ahead(partial(make_batch, pictures, recipe)),
+        loss_of=partial(joint_loss, recipe=recipe, autocast_bf16=cpu.native_bf16),
+        rate_of=partial(warmup_cosine, steps=recipe.loop.steps, warmup=recipe.warmup),
+        run=run,
+    )
+    average = loop.train()
+    size_bytes = write_weights(average, run / "weights")
+    print(f"wrote {size_bytes / 1e6:.2f} MB of weights after {(time.perf_counter() - started) / 60:.0f} minutes here")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""Prove a network: strict load, hashes, and agreement with an official TorchScript file in task units.
+
+In: a model name or weight file, optionally an official `_torchscript.pt2`. Out: a `Verification`. The other patch padding
+is tried too when the two disagree, because a wrong padding loads cleanly and only shifts what the network sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitruvian import zoo
+from vitruvian.demo import bundled_pictures
+from vitruvian.errors import RefusedError
+from vitruvian.media.items import Failure
+from vitruvian.media.listing import list_inputs
+from vitruvian.media.read_ahead import read_ahead
+from vitruvian.models.sapiens import load_network
+from vitruvian.models.sapiens.config import Padding
+from vitruvian.models.weight_files import sha256_of
+from vitruvian.tasks.base import Provenance, Result, Task
+from vitruvian.weights import LoadedWeights, load_weights
+
+AGREEMENT: Mapping[str, tuple[str, float]] = {
+    "px_max": ("<=", 0.25),
+    "label_share": (">=", 0.9995),
+    "deg_mean": ("<=", 0.05),
+    "relative_mean": ("<=", 1e-3),
+    "relative_l2": ("<=", 1e-3),
+}
+"""What counts as the same network, both in float32; far tighter than any reduced precision, far wider than rounding."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Verification:
+    """What was checked and how it came out."""
+
+    model: str
+    parameters: int
+    weights_sha256: str
+    notes: tuple[str, ...]
+    discrepancies: dict[str, float] | None = None
+    """Worst value over the pictures per unit, against the official file; None when none was given."""
+    pictures: int = 0
+    agrees: bool | None = None
+    padding: Padding | None = None
+    """Patch padding of the compared network."""
+    other_padding_agrees: bool | None = None
+    """Whether the other padding would have agreed; None unless this one did not."""
+
+
+def verify(
+    name: str | Path,
+    *,
+    against: Path | None = None,
+    trust: bool = False,
+    on: Path | None = None,
+    accept_licence: Collection[str] = (),
+    ask: Callable[[str], bool] | None = None,
+) -> Verification:
+    """Load strictly and, with `against`, compare on real pictures.
+
+    Raises:
+        RefusedError: weights that do not belong to the network, or a TorchScript file without `trust` (it runs code).
+    """
+    loaded = load_weights(name, accept_licence=accept_licence, ask=ask)
+    plain = Verification(
+        model=loaded.spec.name,
+        parameters=sum(parameter.numel() for parameter in loaded.network.parameters()),
+        weights_sha256=loaded.provenance.weights_sha256,
+        notes=loaded.notes,
+    )
+    if against is None:
+        return plain
+    if not trust:
+        raise RefusedError(
+            f"got --against {against.name}, a TorchScript file, which runs its own code when loaded; expected your "
+            f"consent; add --trust if its source is trusted (sha256 {sha256_of(against)})"
+        )
+    return _compare(plain, loaded, torch.jit.load(against, map_location="cpu").eval(), on or bundled_pictures())
+
+
+def _compare(plain: Verification, loaded: LoadedWeights, official: nn.Module, folder: Path) -> Verification:
+    task = loaded.spec.make_task()
+    canvases = _canvases(task, folder)
+    padding = loaded.spec.config.backbone.patch_padding
+    worst = _worst(task, loaded.network, official, canvases, loaded.provenance)
+    agrees = _within(worst)
+    return replace(
+        plain,
+        discrepancies=worst,
+        pictures=len(canvases),
+        agrees=agrees,
+        padding=padding,
+        other_padding_agrees=None if agrees else _other_agrees(loaded, task, official, canvases),
+    )
+
+
+def _other_agrees(loaded: LoadedWeights, task: Task, official: nn.Module, canvases: Sequence[Any]) -> bool:
+    config = loaded.spec.config
+    other: Padding = "corner" if config.backbone.patch_padding == 2 else 2
+    changed = replace(config, backbone=replace(config.backbone, patch_padding=other))
+    if changed.backbone.grid_hw() != config.backbone.grid_hw():
+        return False
+    network = load_network(changed, loaded.network.state_dict()).network
+    return _within(_worst(task, network, official, canvases, loaded.provenance))
+
+
+def _canvases(task: Task, folder: Path) -> list[tuple[np.ndarray, Any]]:
+    pictures = read_ahead(list_inputs([folder], recursive=False), workers=1, ahead=2)
+    found = [task.prepare(item.image_HW3, None) for item in pictures if not isinstance(item, Failure)]
+    if not found:
+        raise RefusedError(f"got {folder.name} without a readable picture; expected pictures to compare on; name a folder")
+    return found
+
+
+@torch.inference_mode()
+def _worst(
+    task: Task, ours: nn.Module, official: nn.Module, canvases: Sequence[tuple[np.ndarray, Any]], provenance: Provenance
+) -> dict[str, float]:
+    """Worst discrepancy per unit; one picture at a time, because official files were traced at batch 1."""
+    worst: dict[str, float] = {}
+    for canvas_HW3, geometry in canvases:
+        x_B3HW = task.network_input(torch.from_numpy(canvas_HW3)[None])
+        raw = ours(x_B3HW)
+        official_raw = {key: _tensor_of(official(x_B3HW)) for key in raw}
+        first, second = (_result(task, given, geometry, provenance) for given in (raw, official_raw))
+        for unit, value in task.discrepancy(first, second).items():
+            smaller_is_worse = AGREEMENT.get(unit, ("<=", 0.0))[0] == ">="
+            worst[unit] = (min if smaller_is_worse else max)(worst.get(unit, value), value)
+    return worst
+
+
+def _tensor_of(output: Any) -> Tensor:
+    """The pretrained files return a 1-tuple, the others a tensor."""
+    return output[0] if isinstance(output, (tuple, list)) else output
+
+
+def _result(task: Task, raw: Mapping[str, Tensor], geometry: Any, provenance: Provenance) -> Result:
+    rows = {name: value[0] for name, value in task.finish_tensors(raw).items()}
+    return task.finish(rows, geometry, provenance)[0]
+
+
+def _within(worst: Mapping[str, float]) -> bool:
+    held = {unit: AGREEMENT[unit] for unit in worst if unit in AGREEMENT}
+    if not held:
+        raise RefusedError(f"got discrepancies {sorted(worst)}; expected one of {sorted(AGREEMENT)}: report this as a bug")
+    return all(worst[unit] <= limit if sign == "<=" else worst[unit] >= limit for unit, (sign, limit) in held.items())

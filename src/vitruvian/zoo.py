@@ -1,0 +1,220 @@
+"""The catalogue: model name -> network, task, weight files, licence, workload.
+
+Every published Sapiens (v1) checkpoint and the embedded nano networks. A path to a weight file makes a spec too.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from torch import Tensor
+
+from vitruvian.errors import UsageError
+from vitruvian.fit.workload import TensorSpec, Workload
+from vitruvian.hub import RemoteFile
+from vitruvian.models.sapiens import SIZES, SapiensConfig, build_network, config_of, published_config
+from vitruvian.models.sapiens.config import HeadKind, nano_config
+from vitruvian.tasks.base import Task
+from vitruvian.tasks.depth import DepthTask
+from vitruvian.tasks.features import FeaturesTask
+from vitruvian.tasks.labels import keypoint_set, label_set
+from vitruvian.tasks.normal import CAMERA, PUBLISHED, NormalFrame, NormalTask
+from vitruvian.tasks.pose import PoseTask
+from vitruvian.tasks.seg import SegTask
+
+TaskName = Literal["pose", "seg", "depth", "normal", "features"]
+SAPIENS_LICENCE = "cc-by-nc-4.0"
+OWN_LICENCE = "apache-2.0"
+UNKNOWN_LICENCE = "unknown (a file of your own)"
+ISLANDS = ("head.final_layer", "decode_head.conv_seg")
+"""Last convolutions: in bfloat16 they leave 8 bits of mantissa and band depth maps."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PackagedFile:
+    """A weight file inside this package, by path under `vitruvian/data`."""
+
+    path: str
+
+    def locate(self) -> Path:
+        """Where it lies on disk."""
+        return Path(str(resources.files("vitruvian").joinpath("data", self.path)))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LocalFile:
+    """A weight file of the user's."""
+
+    path: Path
+
+
+WeightSource = PackagedFile | LocalFile | RemoteFile
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """One model: enough to build it, load it, run it and plan it."""
+
+    name: str
+    task: TaskName
+    config: SapiensConfig
+    files: tuple[WeightSource, ...]
+    """Weight files; their tensors together are the network's. Empty: the layout is known, nothing was published."""
+    licence: str
+    normal_frame: NormalFrame = PUBLISHED
+    """Frame of a normal network's output."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the weights come with the package."""
+        return all(isinstance(file, PackagedFile) for file in self.files) and bool(self.files)
+
+    @property
+    def workload(self) -> Workload:
+        """The network as planners and exporters see it."""
+        height, width = self.config.backbone.input_hw
+        return Workload(
+            name=self.name,
+            build=lambda: build_network(self.config),
+            inputs=lambda batch: {"x_B3HW": TensorSpec(shape=(batch, 3, height, width))},
+            islands=ISLANDS,
+        )
+
+    def make_task(self) -> Task:
+        """The pre- and post-processing of this network."""
+        head, input_hw = self.config.head, self.config.backbone.input_hw
+        if head is None:
+            return FeaturesTask(input_hw=input_hw)
+        if head.kind == "pose":
+            return PoseTask(keypoints=keypoint_set(head.channels), input_hw=input_hw)
+        if head.kind == "seg":
+            return SegTask(labels=label_set(head.channels), input_hw=input_hw)
+        if head.kind == "depth":
+            return DepthTask(input_hw=input_hw)
+        return NormalTask(input_hw=input_hw, frame=self.normal_frame)
+
+
+DEFAULT_MODELS: Mapping[TaskName, str] = {
+    "pose": "sapiens-pose-nano",
+    "seg": "sapiens-seg-nano",
+    "depth": "sapiens-depth-nano",
+    "normal": "sapiens-normal-nano",
+    "features": "sapiens-pretrain-nano",
+}
+"""Embedded model of each task, used when none is named."""
+
+_STEMS: dict[str, dict[str, str]] = json.loads(
+    resources.files("vitruvian").joinpath("data", "sapiens_files.json").read_text(encoding="utf-8")
+)
+"""Published file stems by kind and size."""
+
+_COCO_POSE_REPO = "noahcao/sapiens-pose-coco"
+
+
+def _published_file(kind: str, size: str) -> RemoteFile:
+    stem = _STEMS[kind][size]
+    if kind in ("pose17", "pose133"):
+        filename = f"sapiens_host/pose/checkpoints/sapiens_{size}/{stem}.pth"
+        return RemoteFile(repo_id=_COCO_POSE_REPO, filename=filename, revision=None, sha256=None, confirmed=False)
+    task = kind.rstrip("0123456789")
+    filename = f"{stem}_clean.pth" if task == "pretrain" else f"{stem}.pth"
+    repo_id = f"facebook/sapiens-{task}-{size}"
+    return RemoteFile(repo_id=repo_id, filename=filename, revision=None, sha256=None, confirmed=False)
+
+
+_HEADS: dict[str, tuple[TaskName, HeadKind | Literal["features"], int]] = {
+    "pose17": ("pose", "pose", 17),
+    "pose133": ("pose", "pose", 133),
+    "pose308": ("pose", "pose", 308),
+    "seg28": ("seg", "seg", 28),
+    "seg20": ("seg", "seg", 20),
+    "seg19": ("seg", "seg", 19),
+    "depth": ("depth", "depth", 1),
+    "normal": ("normal", "normal", 3),
+    "pretrain": ("features", "features", 0),
+}
+_SUFFIX = {"pose17": "-17", "pose133": "-133", "pose308": "-308", "seg20": "-lip20", "seg19": "-face19"}
+
+
+def _published_specs() -> dict[str, ModelSpec]:
+    specs = {}
+    for kind, (task, head, channels) in _HEADS.items():
+        for size in SIZES:
+            published = size in _STEMS.get(kind, {})
+            if not published and kind == "pose308":
+                continue  # the 2b was never listed; the shorter name then means 133 keypoints
+            name = f"sapiens-{kind.rstrip('0123456789')}-{size}{_SUFFIX.get(kind, '')}"
+            specs[name] = ModelSpec(
+                name=name,
+                task=task,
+                config=published_config(size, head, channels),
+                files=(_published_file(kind, size),) if published else (),
+                licence=SAPIENS_LICENCE,
+            )
+    return specs
+
+
+def _nano_specs() -> dict[str, ModelSpec]:
+    trunk = PackagedFile(path="nano/trunk.safetensors")
+    return {
+        name: ModelSpec(
+            name=name,
+            task=task,
+            config=nano_config(task),
+            files=(trunk,) if task == "features" else (trunk, PackagedFile(path=f"nano/{task}.safetensors")),
+            licence=OWN_LICENCE,
+            normal_frame=CAMERA,
+        )
+        for task, name in DEFAULT_MODELS.items()
+    }
+
+
+MODELS: Mapping[str, ModelSpec] = _nano_specs() | _published_specs()
+"""Every model by its full name."""
+
+ALIASES: Mapping[str, str] = {
+    f"sapiens-pose-{size}": f"sapiens-pose-{size}-{max(k for k in (17, 133, 308) if size in _STEMS[f'pose{k}'])}"
+    for size in SIZES
+}
+"""`sapiens-pose-1b` is the network with the highest published keypoint count of that size."""
+
+
+def find(name: str) -> ModelSpec:
+    """The spec of a model name.
+
+    Raises:
+        UsageError: no such name; the message lists the nearest ones.
+    """
+    spec = MODELS.get(ALIASES.get(name, name))
+    if spec is not None:
+        return spec
+    near = difflib.get_close_matches(name, [*MODELS, *ALIASES], n=4, cutoff=0.3)
+    raise UsageError(
+        f"got the model {name!r}; expected a name of the catalogue{' such as ' + ', '.join(near) if near else ''} "
+        "or the path of a weight file; `vitruvian models` lists all"
+    )
+
+
+def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ModelSpec:
+    """A spec for a weight file, by the configuration in its metadata or else by its shapes.
+
+    Raises:
+        RefusedError: neither tells what it is.
+    """
+    stored = metadata.get("vitruvian_config")
+    config = SapiensConfig.from_json(json.loads(stored)) if stored else config_of(tensors)
+    task: Any = "features" if config.head is None else config.head.kind
+    return ModelSpec(
+        name=path.stem,
+        task=task,
+        config=config,
+        files=(LocalFile(path=path),),
+        licence=metadata.get("licence", UNKNOWN_LICENCE if stored else SAPIENS_LICENCE),
+        normal_frame=CAMERA if stored else PUBLISHED,
+    )

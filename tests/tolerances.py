@@ -1,0 +1,34 @@
+"""The one table of numerical tolerances that tests compare against; each row says why it is that wide."""
+
+NETWORK_CPU_ABS = 8e-6
+"""Float32 network outputs on a CPU against the golden tensors (an independent rebuild meets 6e-6)."""
+
+NETWORK_ANY_DEVICE_ABS = 2e-4
+"""The same on any device, as the golden files state it."""
+
+LEGACY_NETWORK_ABS = 1e-4
+"""Weights rescued from old archives, run in float32, against what the old program computed."""
+
+EXPORT_ABS = 2e-5
+"""An exported graph against eager, float32: reductions are reordered."""
+
+LOSS_REL = 1e-5
+"""Loss values against the golden losses."""
+
+KEYPOINT_PX = 0.1
+"""Decoded keypoints of whole cases where the golden calls the location stable."""
+
+DECODE_PX = 2e-3
+"""Decoding alone, same heat maps, network pixels."""
+
+SCORE_ABS = 1e-6
+"""Peak values: a copy, not an arithmetic result."""
+
+RENDER_LEVELS = 1
+"""uint8 drawings against golden drawings."""
+
+WARP_LEVELS = 2
+"""uint8 crops against golden crops: interpolation tables differ between OpenCV releases."""
+
+LABEL_SHARE = 0.995
+"""Share of pixels with equal labels."""
