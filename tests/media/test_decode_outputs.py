@@ -10,6 +10,7 @@ import pytest
 from vitruvian.errors import InputError
 from vitruvian.media.decode_outputs import depth_from_png, normals_from_png, read_about
 from vitruvian.media.sinks import FolderSink, ItemSink
+from vitruvian.tasks import codes
 
 RANDOM = np.random.default_rng(13)
 
@@ -51,6 +52,22 @@ def test_normals(sink: ItemSink, tmp_path: Path) -> None:
     np.testing.assert_allclose(read_HW3, normal_HW3, rtol=0, atol=1.6e-5)
 
 
+def test_what_the_tasks_encode_is_read_back(sink: ItemSink, tmp_path: Path) -> None:
+    depth_HW = RANDOM.random((6, 7)).astype(np.float32) * 9 + 1
+    depth_HW[0, 0] = np.nan
+    code_HW, coding = codes.encode_depth(depth_HW)
+    sink.write_png("depth.png", code_HW, {"unit": "m"} | coding)
+    expected_HW = codes.decode_depth(code_HW, coding["min"], coding["max"])
+    np.testing.assert_array_equal(depth_from_png(tmp_path / "a.depth.png"), expected_HW)
+    normal_HW3 = RANDOM.normal(size=(6, 7, 3))
+    normal_HW3 /= np.linalg.norm(normal_HW3, axis=-1, keepdims=True)
+    normal_HW3[1, 1] = 0
+    code_HW3 = codes.encode_normals(normal_HW3)
+    sink.write_png("normal.png", code_HW3, {})
+    read_HW3 = normals_from_png(tmp_path / "a.normal.png")
+    np.testing.assert_allclose(read_HW3, codes.decode_normals(code_HW3), rtol=0, atol=2e-7)
+
+
 def test_other_pictures_are_refused(sink: ItemSink, tmp_path: Path) -> None:
     sink.write_png("seg.png", np.zeros((2, 2), np.uint8), {"encoding": {"near": 0, "far": 1}})
     sink.write_png("bare.png", np.zeros((2, 2), np.uint16), {"model": "m"})
@@ -58,7 +75,7 @@ def test_other_pictures_are_refused(sink: ItemSink, tmp_path: Path) -> None:
         depth_from_png(tmp_path / "a.seg.png")
     with pytest.raises(InputError, match="3 channel"):
         normals_from_png(tmp_path / "a.bare.png")
-    with pytest.raises(InputError, match="near and far"):
+    with pytest.raises(InputError, match="does not say its range"):
         depth_from_png(tmp_path / "a.bare.png")
     with pytest.raises(InputError, match="cannot be read"):
         normals_from_png(tmp_path / "absent.png")

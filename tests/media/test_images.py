@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from vitruvian.errors import InputError
 from vitruvian.media import images
@@ -68,25 +68,26 @@ def test_size_and_time_are_those_of_the_file(picture_HW3: np.ndarray, encode: En
     assert read_picture(made).modified_ns == 1_234_567_000
 
 
-@pytest.mark.parametrize("mode", ["1", "L", "P", "LA", "PA", "RGBA", "CMYK", "YCbCr", "LAB"])
-def test_modes(picture_HW3: np.ndarray, encode: Encode, entry: MakeEntry, mode: str) -> None:
-    source = Image.fromarray(picture_HW3)
-    if mode == "LAB":
-        from PIL import ImageCms
-
-        rgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
-        picture = ImageCms.profileToProfile(source, rgb, lab, outputMode="LAB")
-        expected = picture_HW3
-    else:
-        picture = source.convert("P" if mode == "PA" else mode)
-        expected = np.array(picture.convert("RGB"))
-        picture = picture.convert(mode)
-    format = "TIFF" if mode in ("CMYK", "YCbCr", "LAB", "1", "PA") else "PNG"
-    if mode == "PA":
-        picture = picture.convert("RGBA")
+@pytest.mark.parametrize(
+    ("mode", "format"),
+    [
+        *(("1", "TIFF"), ("1", "PNG"), ("L", "PNG"), ("P", "PNG"), ("P", "GIF"), ("LA", "PNG"), ("RGBA", "PNG")),
+        *(("CMYK", "TIFF"), ("YCbCr", "TIFF")),
+    ],
+)
+def test_modes(picture_HW3: np.ndarray, encode: Encode, entry: MakeEntry, mode: str, format: str) -> None:
+    picture = Image.fromarray(picture_HW3).convert(mode)
     image_HW3 = read_picture(entry(encode(picture, format), "a.bin")).image_HW3
-    difference = np.abs(image_HW3.astype(int) - expected)
-    assert difference.mean() < 2 if mode == "LAB" else difference.max() == 0
+    np.testing.assert_array_equal(image_HW3, np.array(picture.convert("RGB")))
+
+
+def test_lab(picture_HW3: np.ndarray, encode: Encode, entry: MakeEntry) -> None:
+    rgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    picture = ImageCms.profileToProfile(Image.fromarray(picture_HW3), rgb, lab, outputMode="LAB")
+    assert picture is not None
+    image_HW3 = read_picture(entry(encode(picture, "TIFF"), "a.tif")).image_HW3
+    # 8-bit LAB holds saturated colours coarsely; on average it is near.
+    assert np.abs(image_HW3.astype(int) - picture_HW3).mean() < 2
 
 
 def test_cmyk_jpeg(picture_HW3: np.ndarray, encode: Encode, entry: MakeEntry) -> None:

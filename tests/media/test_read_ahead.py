@@ -86,6 +86,21 @@ def test_entries_are_taken_as_needed() -> None:
     assert readers() == []
 
 
+def test_what_waits_is_not_read_after_closing(monkeypatch: pytest.MonkeyPatch) -> None:
+    real, read = module.read_picture, []
+
+    def slow(entry: Entry) -> Item:
+        read.append(entry.index)
+        time.sleep(0.02)
+        return real(entry)
+
+    monkeypatch.setattr(module, "read_picture", slow)
+    stream = read_ahead(entries(50), workers=1, ahead=20)
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert len(read) < 10
+
+
 @pytest.mark.parametrize("error", [ValueError("bug"), KeyboardInterrupt(), MemoryError()])
 def test_other_errors_pass_through(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
     def fail(entry: Entry) -> Item:

@@ -47,11 +47,8 @@ def depth_from_png(path: str | Path) -> np.ndarray:
     depth = near + (code - 1) / 65534 (far - near), code 0 invalid.
     """
     path = Path(path)
-    encoding = read_about(path).get("encoding")
-    if not isinstance(encoding, dict) or not {"near", "far"} <= encoding.keys():
-        raise InputError(f"{shown(path)} says nothing of near and far; expected a depth map this program wrote")
+    near, far = _range(path, read_about(path))
     code_HW = _codes(path, channels=1)
-    near, far = float(encoding["near"]), float(encoding["far"])
     depth_HW = near + (code_HW.astype(np.float64) - 1) / LAST_STEP * (far - near)
     return np.where(code_HW == 0, np.nan, depth_HW).astype(np.float32)
 
@@ -66,6 +63,16 @@ def normals_from_png(path: str | Path) -> np.ndarray:
     normal_HW3 = (code_HW3.astype(np.float32) - 1) * np.float32(2 / LAST_STEP) - 1
     normal_HW3[(code_HW3 == 0).any(axis=-1)] = np.nan
     return normal_HW3
+
+
+def _range(path: Path, about: dict[str, Any]) -> tuple[float, float]:
+    """Values of the first and the last code: `encoding.near/far`, or `min/max` as the depth task writes them."""
+    encoding = about.get("encoding")
+    near_far = (encoding.get("near"), encoding.get("far")) if isinstance(encoding, dict) else None
+    near, far = near_far or (about.get("min"), about.get("max"))
+    if not isinstance(near, (int, float)) or not isinstance(far, (int, float)):
+        raise InputError(f"{shown(path)} does not say its range; expected a depth map that this program wrote")
+    return float(near), float(far)
 
 
 def _about_text(path: Path) -> str | None:

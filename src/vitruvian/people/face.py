@@ -28,7 +28,7 @@ def paint_face(
     if not front.any():
         return
     if style.beard > 0.0:
-        lower = (y > 0.17 + 0.35 * np.maximum(0.16 - across, 0.0)) & (z < 0.02) & (y < 0.52)
+        lower = (y > 0.17 + 0.35 * np.maximum(0.16 - across, 0.0)) & (z < 0.02 - 0.8 * (y - 0.2)) & (y < 0.5)
         _tint(colour_3K, lower & ~_lips(across, y, 1.15), hair_rgb, style.beard)
     _tint(
         colour_3K, front & (np.abs(y - 0.02) < 0.055) & (np.abs(across - EYE_HEADS[0]) < 0.10), (0.1, 0.05, 0.04), 0.25

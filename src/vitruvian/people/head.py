@@ -134,8 +134,8 @@ def _hair(physique: Physique, style: HeadStyle) -> list[Part]:
     # The cut runs from the hairline over the forehead to the nape.
     parts = [_ball(head_m, centre, radii, hair, HAIR, axis=tilt, low=-0.075 - 0.2 * volume)]
     if kind in ("short", "cap", "curls"):
-        nape = (0.30 + volume, 0.26 + volume, 0.12 + volume)
-        parts.append(_ball(head_m, (0, 0.02, 0.33), nape, hair, HAIR))
+        nape = (0.30 + volume, 0.33 + volume, 0.15 + volume)
+        parts.append(_ball(head_m, (0, -0.04, 0.31), nape, hair, HAIR))
     if kind == "afro":
         parts.append(_ball(head_m, (0, -0.14, 0.16), (0.50, 0.46, 0.42), hair, HAIR))
     if kind in ("bob", "long"):

@@ -31,7 +31,7 @@ _BATCH_CANDIDATES = 24_000
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Hits:
-    """K pixels that see a primitive: flat pixel and primitive index, camera and local point, normal, on a cut or not."""
+    """K pixels that see a primitive: flat pixel and primitive index, camera and local point, normal, on a cut?"""
 
     pixel_K: IntArray
     primitive_K: IntArray

@@ -106,7 +106,8 @@ def _expose(scene: Scene, bones: list[PosedBones], camera: Camera) -> _Frame:
         owner_K = primitives.owner_N[hits.primitive_K]
         _paint_people(scene, bones, camera, hits, owner_K, colour_3K[:, : len(label_K)], label_K)
         # Sleeves and hems are solids cut flat; dark, the flat end looks like the opening it stands for.
-        colour_3K[:, np.flatnonzero(hits.cut_K & (owner_K >= 0))] *= np.float32(0.3)
+        opening = hits.cut_K & (owner_K >= 0) & (label_K != PartLabel.HAIR)
+        colour_3K[:, np.flatnonzero(opening)] *= np.float32(0.3)
         labels[hits.pixel_K] = label_K
         ids[hits.pixel_K] = owner_K + 1
     depth_HW, normals_HW3 = _geometry(surfaces, camera)

@@ -159,11 +159,11 @@ def _random_materials(rng: Generator, hint: Rgb | None) -> tuple[Material, ...]:
     hair_rgb = _HAIR_RGB[int(rng.choice(len(_HAIR_RGB), p=_HAIR_WEIGHTS))]
     hair = Material(
         colour=hair_rgb,
-        second=(hair_rgb[0] * 1.6, hair_rgb[1] * 1.6, hair_rgb[2] * 1.6),
-        mottle=1.0,
-        threshold=0.3,
-        frequency=120.0,
-        grain=0.18,
+        second=(hair_rgb[0] * 1.35, hair_rgb[1] * 1.35, hair_rgb[2] * 1.35),
+        mottle=0.4,
+        threshold=0.2,
+        frequency=260.0,
+        grain=0.1,
         gloss=0.12,
     )
 

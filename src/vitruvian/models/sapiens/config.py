@@ -153,9 +153,9 @@ NANO_BACKBONE = BackboneConfig(
 
 NANO_HEADS: dict[HeadKind, HeadConfig] = {
     "pose": HeadConfig(kind="pose", channels=17, deconv_widths=(64, 48), conv_widths=(48,)),
-    "seg": HeadConfig(kind="seg", channels=28, deconv_widths=(64, 48, 32), conv_widths=(32,)),
-    "depth": HeadConfig(kind="depth", channels=1, deconv_widths=(48, 32, 16, 8), conv_widths=(8,)),
-    "normal": HeadConfig(kind="normal", channels=3, deconv_widths=(64, 48, 32), conv_widths=(32,)),
+    "seg": HeadConfig(kind="seg", channels=28, deconv_widths=(64, 32, 32), conv_widths=()),
+    "depth": HeadConfig(kind="depth", channels=1, deconv_widths=(32, 24, 16, 8), conv_widths=()),
+    "normal": HeadConfig(kind="normal", channels=3, deconv_widths=(64, 32, 32), conv_widths=()),
 }
 
 

@@ -1,4 +1,4 @@
-"""Reproduce the nano networks: `python -m vitruvian.training.nano RUN [--pictures N] [--steps N] [--render-only]`."""
+"""Reproduce the nano networks: `python -m vitruvian.training.nano RUN [--pictures N] [--steps N] [--threads N] [--render-only]`."""
 
 from __future__ import annotations
 
@@ -28,13 +28,14 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder for pictures, state, log and weights")
     parser.add_argument("--pictures", type=int, default=NanoRecipe().pictures)
     parser.add_argument("--steps", type=int, default=NanoRecipe().loop.steps)
+    parser.add_argument("--threads", type=int, default=probe().cpu.cores, help="cores for the network")
     parser.add_argument("--render-only", action="store_true", help="stop after the pictures")
     arguments = parser.parse_args()
     recipe = NanoRecipe(pictures=arguments.pictures, loop=replace(NanoRecipe().loop, steps=arguments.steps))
-    train(recipe, arguments.run, render_only=arguments.render_only)
+    train(recipe, arguments.run, threads=arguments.threads, render_only=arguments.render_only)
 
 
-def train(recipe: NanoRecipe, run: Path, *, render_only: bool = False) -> None:
+def train(recipe: NanoRecipe, run: Path, *, threads: int, render_only: bool = False) -> None:
     """The whole job; every stage goes on where an earlier call stopped."""
     cpu = probe().cpu
     started = time.perf_counter()
@@ -42,7 +43,7 @@ def train(recipe: NanoRecipe, run: Path, *, render_only: bool = False) -> None:
     (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
     if render_only:
         return
-    torch.set_num_threads(cpu.cores)
+    torch.set_num_threads(threads)
     torch.manual_seed(recipe.seed)
     network = JointNetwork()
     loop = Loop(

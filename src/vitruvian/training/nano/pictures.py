@@ -14,6 +14,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.lib.format import open_memmap
 
@@ -84,6 +85,7 @@ def _marker(folder: Path, start: int) -> Path:
 
 
 def _render_chunk(recipe: NanoRecipe, folder: Path, start: int) -> None:
+    cv2.setNumThreads(1)  # one process a core is enough
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in _layout(recipe)}
     for index in range(start, min(start + CHUNK, recipe.pictures)):
         _store(arrays, index, training_view(recipe, recipe.seed + index))

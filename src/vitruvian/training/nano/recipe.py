@@ -10,14 +10,14 @@ from vitruvian.training.loop import LoopConfig
 class NanoRecipe:
     """Pictures, steps and loss weights."""
 
-    pictures: int = 20_000
+    pictures: int = 16_000
     """Synthetic pictures rendered once; each is seen several times, cropped and coloured anew."""
     picture_side: int = 288
     """Height and width the pictures are rendered at."""
     several_share: float = 0.2
     """Share of pictures with two or three persons."""
     batch: int = 32
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=3500, lr=1.5e-3))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=3000, lr=1.5e-3))
     warmup: int = 150
     weight_decay: float = 0.05
     heat_sigma: float = 2.0
