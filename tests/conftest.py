@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from command import Command
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -25,3 +28,20 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     cases = cases_under(metafunc.config.getoption("--golden"))
     metafunc.parametrize("golden_case", cases, ids=[case.id for case in cases])
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder of small pictures of mixed size and kind, in two levels."""
+    rng = np.random.default_rng(1)
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    for name, size in {"a.jpg": (70, 50), "b.png": (41, 90), "sub/a.jpg": (64, 64), "sub/c.webp": (30, 31)}.items():
+        noise = cv2.resize(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8), size, interpolation=cv2.INTER_CUBIC)
+        assert cv2.imwrite(str(folder / name), noise)
+    return folder

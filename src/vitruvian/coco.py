@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -26,8 +26,11 @@ def image_ids(names: Sequence[str]) -> dict[str, int]:
     return {name: place for place, name in enumerate(names, 1)}
 
 
-def gather_coco_results(out: Path, names: Sequence[str]) -> None:
-    """Write `pose.coco.json` (results list) and `pose.coco.images.json` (which id is which input) into `out`."""
+def gather_coco_results(out: Path, names: Sequence[str], *, announce: Callable[[str], None]) -> None:
+    """Write `pose.coco.json` (results list) and `pose.coco.images.json` (which id is which input) into `out`.
+
+    `announce` hears each file name first, so that the ledger knows it.
+    """
     ids = image_ids(names)
 
     def write(file: BinaryIO) -> None:
@@ -40,5 +43,7 @@ def gather_coco_results(out: Path, names: Sequence[str]) -> None:
                 first = False
         file.write(b"]\n")
 
+    announce(RESULTS_FILE)
     write_atomic(out / RESULTS_FILE, write)
+    announce(IDS_FILE)
     write_json_atomic(out / IDS_FILE, {str(number): name for name, number in ids.items()})

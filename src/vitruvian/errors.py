@@ -8,7 +8,6 @@ from __future__ import annotations
 
 EXIT_OK = 0
 EXIT_INTERNAL = 1
-EXIT_INTERRUPTED = 130
 
 
 class VitruvianError(Exception):
@@ -45,3 +44,9 @@ class CheckFailedError(VitruvianError):
     """A check that was asked for did not hold."""
 
     exit_code = 6
+
+
+class InterruptedRunError(VitruvianError):
+    """The user stopped a run; what was whole by then is kept."""
+
+    exit_code = 130

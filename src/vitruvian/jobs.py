@@ -113,8 +113,10 @@ def run_job(model: Model, job: Job, on_progress: Callable[[Progress], None] = la
                 on_progress(progress)
             if "coco" in formats:
                 failed = {failure.index for failure in progress.failures}
-                gather_coco_results(job.out, [entry.name for entry in entries if entry.index not in failed])
+                names = [entry.name for entry in entries if entry.index not in failed]
+                gather_coco_results(job.out, names, announce=ledger.announce)
         finally:
+            ledger.announce(RUN_FILE)
             document = _run_document(model, job, formats, progress, timings, ledger.notes)
             write_json_atomic(job.out / RUN_FILE, document)
     return progress

@@ -26,9 +26,10 @@ from tolerances import (
 )
 from vitruvian.tasks import decode, encode, preprocess, published_drawing
 from vitruvian.tasks.base import Geometry, Provenance, Region
+from vitruvian.tasks.dense import upsample_map
 from vitruvian.tasks.depth import DepthTask
 from vitruvian.tasks.normal import NormalTask
-from vitruvian.tasks.seg import upsample_labels, upsample_map
+from vitruvian.tasks.upsample_labels import upsample_labels
 
 Tensors = Mapping[str, Tensor]
 Document = Mapping[str, Any]

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 import torch
-from tolerances import DECODE_PX
 
+from tolerances import DECODE_PX
 from vitruvian.tasks.decode import MAX_SHIFT, decode_heatmaps, flip_average, to_source
 from vitruvian.tasks.encode import encode_heatmaps
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from typing import Annotated
 
 import typer
 
 from vitruvian import __version__
 from vitruvian.cli import demo, models, run, verify
-from vitruvian.errors import EXIT_INTERRUPTED, EXIT_OK, VitruvianError
+from vitruvian.errors import EXIT_OK, VitruvianError
 
 app = typer.Typer(
     name="vitruvian",
@@ -29,25 +30,30 @@ app.command()(models.models)
 app.command()(verify.verify)
 
 
-@app.callback()
-def options(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.", is_eager=True)] = False,
-) -> None:
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"vitruvian {__version__}")
         raise typer.Exit(EXIT_OK)
 
 
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version and stop.", is_eager=True, callback=_print_version)
+    ] = False,
+) -> None:
+    """Options before the verb."""
+
+
 def main() -> None:
     """Run the command line; explained errors go to standard error with their exit code."""
+    # Pictures with damaged metadata are read all the same; the library's remarks would break the progress line.
+    warnings.filterwarnings("ignore", module="PIL")
     try:
         app(standalone_mode=True)
     except VitruvianError as error:
         print(f"vitruvian: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        print("vitruvian: interrupted; what is whole was kept, --resume goes on", file=sys.stderr)
-        sys.exit(EXIT_INTERRUPTED)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from vitruvian.errors import EXIT_OK, InputError, UsageError
+from vitruvian.errors import EXIT_OK, InputError, InterruptedRunError, UsageError
 
 Inputs = Annotated[
     list[str],
@@ -185,8 +185,11 @@ def _run(
     if explain:
         for decision in loaded.decisions:
             print(decision)
-    with progress_line(quiet=quiet or json) as on_progress:
-        progress = run_job(loaded, job, on_progress)
+    try:
+        with progress_line(quiet=quiet or json) as on_progress:
+            progress = run_job(loaded, job, on_progress)
+    except KeyboardInterrupt as stop:
+        raise InterruptedRunError(f"interrupted; what is whole was kept in {out}; --resume goes on") from stop
     if json:
         print((out / "run.json").read_text(encoding="utf-8"), end="")
     elif not quiet:

@@ -30,7 +30,7 @@ class Depth(Result):
 
     kind: ClassVar[str] = "depth"
     formats: ClassVar[tuple[str, ...]] = ("npy", "png", "exr", "draw")
-    default_formats: ClassVar[tuple[str, ...]] = ("npy", "draw")
+    default_formats: ClassVar[tuple[str, ...]] = ("npy", "png", "draw")
 
     depth_HW: np.ndarray
     """float32; relative (0 nearest .. 1 farthest foreground in training, no bounds) or metres. Not finite: no value."""

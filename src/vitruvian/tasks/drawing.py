@@ -4,8 +4,8 @@ uint8 RGB picture and result arrays -> uint8 RGB picture of the same size. Lines
 handful of picture-sized temporaries dominate the memory.
 """
 
-# Shape suffixes: P persons, K keypoints, C channels, h w feature grid, M = h*w its cells, R directions, H W picture size,
-# 2 = x y, 3 = RGB or x y z, 4 = x0 y0 x1 y1.
+# Shape suffixes: P persons, K keypoints, C channels, h w feature grid, M = h*w its cells, R directions, H W picture
+# size, 2 = x y, 3 = RGB or x y z, 4 = x0 y0 x1 y1.
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ class Normals(Result):
 
     kind: ClassVar[str] = "normal"
     formats: ClassVar[tuple[str, ...]] = ("npy", "png", "exr", "draw")
-    default_formats: ClassVar[tuple[str, ...]] = ("npy", "draw")
+    default_formats: ClassVar[tuple[str, ...]] = ("npy", "png", "draw")
 
     normals_HW3: np.ndarray
     """float32 x, y, z of unit length (shorter only where the network gave next to nothing). Not finite: no value."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -78,14 +78,8 @@ def parse_boxes(document: Any, *, min_score: float = 0.0) -> BoxTable:
 
 
 def _from_detections(entries: list[Any], min_score: float) -> BoxTable:
-    found: dict[int, list[Region]] = {}
-    for place, region, number in _annotations(entries, "entry"):
-        if not 0 <= region.score <= 1:
-            raise UsageError(f"got the score {region.score} in {place}; expected 0..1; correct the boxes file")
-        kept = found.setdefault(number, [])
-        if region.score >= min_score:
-            kept.append(region)
-    return BoxTable(by_name={}, by_number={number: tuple(regions) for number, regions in found.items()})
+    by_number = _by_number(entries, "entry", {}, min_score)
+    return BoxTable(by_name={}, by_number=by_number)
 
 
 def _from_ground_truth(document: Mapping[str, Any], min_score: float) -> BoxTable:
@@ -102,26 +96,29 @@ def _from_ground_truth(document: Mapping[str, Any], min_score: float) -> BoxTabl
         found[image["id"]] = []
         if isinstance(image.get("file_name"), str):
             names[image["file_name"]] = image["id"]
-    for _, region, number in _annotations(annotations, "annotation"):
-        if region.score >= min_score:
-            found.setdefault(number, []).append(region)
-    by_number = {number: tuple(regions) for number, regions in found.items()}
+    by_number = _by_number(annotations, "annotation", found, min_score)
     return BoxTable(by_name={name: by_number[number] for name, number in names.items()}, by_number=by_number)
 
 
-def _annotations(entries: list[Any], word: str) -> Iterator[tuple[str, Region, int]]:
-    """Place, box and image id of each person among COCO entries."""
+def _by_number(
+    entries: list[Any], word: str, found: dict[int, list[Region]], min_score: float
+) -> dict[int, tuple[Region, ...]]:
+    """Persons' boxes by image id; an image with other entries alone is known to show nobody."""
     for index, entry in enumerate(entries):
         place = f"{word} {index}"
         if not isinstance(entry, dict) or "bbox" not in entry or not isinstance(entry.get("image_id"), int):
             raise UsageError(
                 f"got {place} without bbox and a whole-number image_id; expected {_FORMS}; correct the boxes file"
             )
+        kept = found.setdefault(entry["image_id"], [])
         if entry.get("category_id", PERSON_CATEGORY) != PERSON_CATEGORY or entry.get("iscrowd", 0):
             continue
         x, y, width, height = _numbers(entry["bbox"], (4,), f"bbox of {place}")
         score = _numbers([entry.get("score", 1.0)], (1,), f"score of {place}")[0]
-        yield place, _region((x, y, x + width, y + height), score, place), entry["image_id"]
+        region = _region((x, y, x + width, y + height), score, place)
+        if region.score >= min_score:
+            kept.append(region)
+    return {number: tuple(regions) for number, regions in found.items()}
 
 
 def _from_names(document: Mapping[str, Any], min_score: float) -> BoxTable:
@@ -156,4 +153,6 @@ def _region(box_xyxy: tuple[float, float, float, float], score: float, place: st
         raise UsageError(
             f"got the empty box {list(box_xyxy)} in {place}; expected x0 < x1 and y0 < y1; correct the file"
         )
+    if not 0 <= score <= 1:
+        raise UsageError(f"got the score {score} in {place}; expected 0..1; correct the boxes file")
     return Region(box_xyxy=box_xyxy, score=score)

@@ -7,19 +7,21 @@ can win are interpolated, in the border cells alone, a bounded number at a time;
 the small maps dominate the memory. Elsewhere a running maximum over classes holds a handful of one-class maps.
 """
 
-# Shape suffixes: C classes, h w logits size, H W source size, N border cells (between four neighbouring logits),
-# Q = 4 corners (upper left, upper right, lower left, lower right), M candidate classes of a cell, R S pixels of a cell.
+# Shape suffixes: C classes, h w logits size, P = h*w, H W source size, L one of them, l one of h and w, N border cells
+# (between four neighbouring logits), Q = 4 corners (upper left, upper right, lower left, lower right), M candidate
+# classes of a cell, R S rows and columns of its pixels.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-CHUNK_ELEMENTS = 1 << 19
-"""Interpolated values held at a time: 2 MiB each for values and temporaries, which stays in a core's cache."""
+CHUNK_ELEMENTS = 1 << 20
+"""Values held at a time, 4 MiB for each of a few temporaries; smaller chunks spend their time on starting threads."""
 
 _SAFETY = 1e-6
 """Sixteen float32 roundings: rounding cannot close a lead that is larger than this share of the largest logit."""
@@ -105,29 +107,27 @@ def _fill_border(
 ) -> None:
     """Compute the labels of these cells in place, grouped by how many classes can win in a cell."""
     classes, height, width = logits_Chw.shape
-    logits_PC = logits_Chw.flatten(1).T.contiguous()
+    logits_CP, label_P = logits_Chw.flatten(1), label_hw.flatten()
     for cells_N in cell_N.split(max(1, CHUNK_ELEMENTS // (4 * classes))):
         row_N, column_N = cells_N // width, cells_N % width
         right_N, lower_N = (column_N + 1).clamp_max(width - 1), (row_N + 1).clamp_max(height - 1)
-        corner_NQ = torch.stack(
-            [cells_N, row_N * width + right_N, lower_N * width + column_N, lower_N * width + right_N], dim=1
-        )
-        corners_NQC = logits_PC[corner_NQ]
-        possible_NC = _possible_winners(corners_NQC, label_hw.flatten()[corner_NQ])
-        count_N = possible_NC.sum(dim=1)
+        corner_Q = (cells_N, row_N * width + right_N, lower_N * width + column_N, lower_N * width + right_N)
+        value_QCN = torch.stack([logits_CP.index_select(1, corner_N) for corner_N in corner_Q])
+        possible_CN = _possible_winners(value_QCN, [label_P[corner_N] for corner_N in corner_Q])
+        count_N = possible_CN.sum(dim=0, dtype=torch.int16)
         for lowest, highest in _candidate_groups(classes):
-            chosen = ((count_N >= lowest) & (count_N <= highest)).nonzero()[:, 0]
-            if len(chosen):
-                _fill_cells(
-                    labels_HW,
-                    corners_NQC[chosen],
-                    possible_NC[chosen],
-                    highest,
-                    row_N[chosen],
-                    column_N[chosen],
-                    down,
-                    across,
+            chosen_N = ((count_N >= lowest) & (count_N <= highest)).nonzero()[:, 0]
+            if len(chosen_N):
+                # A stable sort puts the possible classes first, in ascending order, so that ties fall to the lower.
+                impossible_NC = possible_CN.index_select(1, chosen_N).T.logical_not().to(torch.uint8)
+                class_MN = impossible_NC.sort(dim=1, stable=True).indices[:, :highest].T.contiguous()
+                cells = _Cells(
+                    class_MN=class_MN,
+                    value_QMN=value_QCN.index_select(2, chosen_N).gather(1, class_MN.expand(4, -1, -1)),
+                    row_N=row_N[chosen_N],
+                    column_N=column_N[chosen_N],
                 )
+                _fill_cells(labels_HW, cells, down, across)
 
 
 def _candidate_groups(classes: int) -> list[tuple[int, int]]:
@@ -139,51 +139,48 @@ def _candidate_groups(classes: int) -> list[tuple[int, int]]:
     return groups
 
 
-def _possible_winners(corners_NQC: Tensor, label_NQ: Tensor) -> Tensor:
-    """Which classes (N,C) can have the arg-max somewhere in the cell.
+def _possible_winners(value_QCN: Tensor, label_QN: Sequence[Tensor]) -> Tensor:
+    """Which classes (C,N) can have the arg-max somewhere in the cell.
 
     A class is out when the winner of some corner beats it at all four corners: by any margin or none if the winner has
     the lower number (ties go to it), by more than rounding can undo otherwise.
     """
-    classes = corners_NQC.shape[2]
-    margin_N11 = _SAFETY * corners_NQC.abs().amax(dim=(1, 2), keepdim=True)
-    number_C = torch.arange(classes)
-    possible_NC = torch.ones(corners_NQC.shape[0], classes, dtype=torch.bool)
-    for corner in range(4):
-        winner_N = label_NQ[:, corner]
-        lead_NQC = corners_NQC.gather(2, winner_N[:, None, None].expand(-1, 4, 1)) - corners_NQC
-        smallest_NC = lead_NQC.amin(dim=1)
-        beaten_NC = smallest_NC > margin_N11[:, 0]
-        beaten_NC |= (smallest_NC >= 0) & (number_C > winner_N[:, None])
-        possible_NC &= ~beaten_NC
-    return possible_NC
+    _, classes, cells = value_QCN.shape
+    margin_N = _SAFETY * value_QCN.abs().amax(dim=(0, 1))
+    number_C1 = torch.arange(classes)[:, None]
+    possible_CN = torch.ones(classes, cells, dtype=torch.bool)
+    for winner_N in label_QN:
+        winner_Q1N = value_QCN.gather(1, winner_N.expand(4, 1, -1))
+        smallest_CN = (winner_Q1N - value_QCN).amin(dim=0)
+        beaten_CN = (smallest_CN >= 0) & (number_C1 > winner_N)
+        possible_CN &= ~(beaten_CN | (smallest_CN > margin_N))
+    return possible_CN
 
 
-def _fill_cells(
-    labels_HW: Tensor,
-    corners_NQC: Tensor,
-    possible_NC: Tensor,
-    candidates: int,
-    row_N: Tensor,
-    column_N: Tensor,
-    down: _Axis,
-    across: _Axis,
-) -> None:
-    """Interpolate the possible classes of these cells at all their pixels and write the winners in place."""
-    # A stable sort puts the possible classes first, in ascending order, so that ties fall to the lower class.
-    class_NM = possible_NC.logical_not().to(torch.uint8).sort(dim=1, stable=True).indices[:, :candidates]
-    if candidates == 1:
-        value_NQM = torch.zeros(len(row_N), 4, 1)
-    else:
-        value_NQM = corners_NQC.gather(2, class_NM[:, None, :].expand(-1, 4, -1))
-    rows, columns = int(down.count_l[row_N].max()), int(across.count_l[column_N].max())
-    step = max(1, CHUNK_ELEMENTS // (candidates * rows * columns))
-    for part in torch.arange(len(row_N)).split(step):
-        y_NR = _pixels(down, row_N[part], rows)
-        x_NS = _pixels(across, column_N[part], columns)
-        label_NRS = class_NM[part].gather(1, _winner(value_NQM[part], down.weight_L[y_NR], across.weight_L[x_NS]))
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Cells:
+    """Border cells with the same number of candidates (short lists are filled up with classes that cannot win)."""
+
+    class_MN: Tensor
+    """Candidate classes of each cell, those that can win first and in ascending order."""
+    value_QMN: Tensor
+    """Their logits at the cell's corners."""
+    row_N: Tensor
+    """Row of the cell's upper left corner in the logits."""
+    column_N: Tensor
+    """Column of the cell's upper left corner in the logits."""
+
+
+def _fill_cells(labels_HW: Tensor, cells: _Cells, down: _Axis, across: _Axis) -> None:
+    """Interpolate the candidates of these cells at all their pixels and write the winners in place."""
+    rows, columns = int(down.count_l[cells.row_N].max()), int(across.count_l[cells.column_N].max())
+    for part_N in torch.arange(len(cells.row_N)).split(max(1, CHUNK_ELEMENTS // (rows * columns))):
+        y_NR = _pixels(down, cells.row_N[part_N], rows)
+        x_NS = _pixels(across, cells.column_N[part_N], columns)
+        value_QMN = cells.value_QMN[:, :, part_N]
+        label_NRS = _winner(cells.class_MN[:, part_N], value_QMN, down.weight_L[y_NR], across.weight_L[x_NS])
         flat_NRS = y_NR[:, :, None] * labels_HW.shape[1] + x_NS[:, None, :]
-        labels_HW.view(-1)[flat_NRS.flatten()] = label_NRS.flatten().to(torch.uint8)
+        labels_HW.view(-1)[flat_NRS.flatten()] = label_NRS.flatten()
 
 
 def _pixels(axis: _Axis, cell_N: Tensor, longest: int) -> Tensor:
@@ -192,19 +189,30 @@ def _pixels(axis: _Axis, cell_N: Tensor, longest: int) -> Tensor:
     return axis.start_l[cell_N][:, None] + offset_NR
 
 
-def _winner(value_NQM: Tensor, weight_y_NR: Tensor, weight_x_NS: Tensor) -> Tensor:
-    """Index (N,R*S) of the winning candidate at each pixel; operations and their order are those of torch's kernel.
+def _winner(class_MN: Tensor, value_QMN: Tensor, weight_y_NR: Tensor, weight_x_NS: Tensor) -> Tensor:
+    """uint8 winning class (N,R,S) at each pixel; operations and their order are those of torch's kernel.
 
     Columns first, then rows: (a * (1-u) + b * u) * (1-v) + (c * (1-u) + d * u) * v. Whether a product and a sum round
     once or twice depends on the processor torch picked its kernels for; `addcmul` is compiled the same way, so it
     follows. (Torch's kernels for one thread, few channels and small maps differ among each other in the last bit;
     where the two best classes are that close, so do their labels.)
     """
-    u_NS1, v_NR11 = weight_x_NS[:, :, None], weight_y_NR[:, :, None, None]
-    a, b, c, d = (value_NQM[:, corner, None, :] for corner in range(4))
-    upper_NSM = torch.addcmul(b * u_NS1, a, 1 - u_NS1)
-    lower_NSM = torch.addcmul(d * u_NS1, c, 1 - u_NS1)
-    value_NRSM = (lower_NSM[:, None] * v_NR11).addcmul_(upper_NSM[:, None], 1 - v_NR11)
-    if value_NRSM.shape[-1] == 2:
-        return (value_NRSM[..., 1] > value_NRSM[..., 0]).to(torch.int64).flatten(1)
-    return value_NRSM.argmax(dim=-1).flatten(1)
+    class_MN = class_MN.to(torch.uint8)
+    label_NRS = class_MN[0][:, None, None].repeat(1, weight_y_NR.shape[1], weight_x_NS.shape[1])
+    if len(class_MN) == 1:
+        return label_NRS
+    v_NR1, rest_y_NR1 = weight_y_NR[:, :, None], 1 - weight_y_NR[:, :, None]
+    rest_x_NS = 1 - weight_x_NS
+    best_NRS = None
+    for class_N, corner_QN1 in zip(class_MN, value_QMN.unbind(1), strict=True):
+        a, b, c, d = corner_QN1[:, :, None]
+        upper_NS = torch.addcmul(b * weight_x_NS, a, rest_x_NS)
+        lower_NS = torch.addcmul(d * weight_x_NS, c, rest_x_NS)
+        value_NRS = (lower_NS[:, None] * v_NR1).addcmul_(upper_NS[:, None], rest_y_NR1)
+        if best_NRS is None:
+            best_NRS = value_NRS
+            continue
+        better_NRS = value_NRS > best_NRS
+        label_NRS = torch.where(better_NRS, class_N[:, None, None], label_NRS)
+        best_NRS = torch.maximum(best_NRS, value_NRS)
+    return label_NRS

@@ -1,0 +1,60 @@
+"""`ordered_map` keeps order, stays bounded, and lets errors through."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from vitruvian.stages import ordered_map
+
+
+def test_order_is_kept_whatever_finishes_first() -> None:
+    last_done = threading.Event()
+
+    def work(x: int) -> int:
+        if x == 0:
+            assert last_done.wait(10)  # the first call ends after the third
+        if x == 2:
+            last_done.set()
+        return x
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(ordered_map(work, iter(range(6)), pool, ahead=4)) == list(range(6))
+
+
+def test_no_more_than_ahead_elements_are_taken_from_the_stream() -> None:
+    taken = []
+
+    def source() -> Iterator[int]:
+        for x in range(100):
+            taken.append(x)
+            yield x
+
+    gate = threading.Event()
+
+    def work(x: int) -> int:
+        assert gate.wait(10)
+        return x
+
+    with ThreadPoolExecutor(1) as pool:
+        results = ordered_map(work, source(), pool, ahead=5)
+        threading.Timer(0.2, gate.set).start()
+        next(results)
+        assert len(taken) <= 5
+        results.close()  # type: ignore[attr-defined]
+
+
+def test_an_error_comes_out_where_it_happened() -> None:
+    def work(x: int) -> int:
+        if x == 3:
+            raise ValueError("third")
+        return x
+
+    seen = []
+    with ThreadPoolExecutor(2) as pool, pytest.raises(ValueError, match="third"):
+        for x in ordered_map(work, iter(range(9)), pool, ahead=3):
+            seen.append(x)
+    assert seen == [0, 1, 2]
