@@ -7,6 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from command import Command
 
 GOLDEN = Path(__file__).parent / "golden"

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import Command, start
 from PIL import Image
 
 import vitruvian
+from command import Command, start
 from vitruvian.media import atomic
 
 
@@ -37,7 +37,9 @@ def files(folder: Path) -> dict[str, bytes]:
         ("features", ["features.npy", "features.npy.json"]),
     ],
 )
-def test_every_verb_writes_its_files(command: Command, photos: Path, tmp_path: Path, task: str, suffixes: list[str]) -> None:
+def test_every_verb_writes_its_files(
+    command: Command, photos: Path, tmp_path: Path, task: str, suffixes: list[str]
+) -> None:
     ran = command(task, photos, "-r", "-o", tmp_path / "out")
     assert ran.code == 0, ran.err
     names = ["a.jpg", "b.png", "sub/a.jpg", "sub/c.webp"]
@@ -153,7 +155,9 @@ def test_a_killed_run_resumes_to_the_same_files(command: Command, tmp_path: Path
     assert ran.code == 0
     assert "already there" in ran.out
     assert files(out).keys() == files(tmp_path / "whole").keys()
-    same = [files(out)[name] == content for name, content in files(tmp_path / "whole").items() if name.endswith(".json")]
+    same = [
+        files(out)[name] == content for name, content in files(tmp_path / "whole").items() if name.endswith(".json")
+    ]
     assert all(same)
 
 
@@ -228,7 +232,9 @@ def test_pose_takes_boxes_and_gathers_coco_results(command: Command, photos: Pat
         (["models", "--task", "cooking"], "expected one of pose"),
     ],
 )
-def test_usage_errors_end_with_2(command: Command, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_usage_errors_end_with_2(
+    command: Command, arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     ran = command(*arguments)
     assert ran.code == 2
@@ -236,7 +242,9 @@ def test_usage_errors_end_with_2(command: Command, arguments: list[str], message
     assert not (tmp_path / "out").exists()
 
 
-def test_weights_with_a_licence_need_consent(command: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_weights_with_a_licence_need_consent(
+    command: Command, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("VITRUVIAN_CACHE", str(tmp_path / "cache"))
     ran = command("seg", photos, "-o", tmp_path / "out", "--model", "sapiens-seg-1b")
     assert ran.code == 5

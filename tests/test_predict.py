@@ -127,7 +127,9 @@ def test_the_flip_test_averages_and_is_for_pose_only(pose: Model) -> None:
         ("sapiens-seg-1b", RefusedError, "accept-licence"),
     ],
 )
-def test_loading_says_what_is_wrong(name: str, error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_loading_says_what_is_wrong(
+    name: str, error: type[Exception], message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setenv("VITRUVIAN_CACHE", str(tmp_path))
     with pytest.raises(error, match=message):
         vt.load(name, device="cpu")

@@ -1,8 +1,8 @@
 """Vitruvian: dense vision models of people and scenes on the machine you have.
 
-    import vitruvian as vt
-    for result in vt.load("sapiens-seg-nano")("photos/"):
-        result.save("out/")
+import vitruvian as vt
+for result in vt.load("sapiens-seg-nano")("photos/"):
+    result.save("out/")
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ IDS_FILE = "pose.coco.images.json"
 
 
 def image_ids(names: Sequence[str]) -> dict[str, int]:
-    """COCO image id of each input: the number its stem ends with; 1, 2, 3, ... where these are missing or not unique."""
+    """COCO image id of each input: the number its stem ends with; 1, 2, 3, ... where one is missing or not unique."""
     found = [re.search(r"(\d+)$", PurePosixPath(name).stem) for name in names]
     numbers = [int(match[1]) for match in found if match]
     if len(numbers) == len(names) == len(set(numbers)):

@@ -29,7 +29,7 @@ class DemoReport:
     """What the demonstration made."""
 
     sheet: Path
-    jobs: dict[str, Progress]
+    jobs: dict[TaskName, Progress]
 
 
 def bundled_pictures() -> Path:
@@ -40,7 +40,7 @@ def bundled_pictures() -> Path:
 def run_demo(out: Path, report: Callable[[str], None] = print) -> DemoReport:
     """Run the four embedded networks over the bundled pictures into `out/<task>` and draw the contact sheet."""
     pictures = bundled_pictures()
-    jobs = {}
+    jobs: dict[TaskName, Progress] = {}
     for task in TASKS:
         model = load(DEFAULT_MODELS[task])
         boxes = pictures / "boxes.json" if task == "pose" else None

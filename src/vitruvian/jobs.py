@@ -1,7 +1,7 @@
 """Files in, files out: the road with a ledger, sinks, a progress report and `run.json`.
 
-In: a loaded model, inputs, an output folder. Out: result files, `run.json`, a summary. A run that was killed goes on with
-`resume` and ends with the same set of files as one that was not.
+In: a loaded model, inputs, an output folder. Out: result files, `run.json`, a summary. A run that was killed goes on
+with `resume` and ends with the same set of files as one that was not.
 """
 
 from __future__ import annotations

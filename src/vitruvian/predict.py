@@ -171,7 +171,9 @@ def load(
         device = hardware.default_device
         because = "the first accelerator" if hardware.accelerators else "no accelerator that this torch can use"
         decisions.append(Decision(what="device", value=device, because=because))
-    weights: LoadedWeights = load_weights(name, device=hardware.check_device(device), accept_licence=accept_licence, ask=ask)
+    weights: LoadedWeights = load_weights(
+        name, device=hardware.check_device(device), accept_licence=accept_licence, ask=ask
+    )
     if micro_batch is None:
         micro_batch, because = _default_batch(weights.spec, device)
         decisions.append(Decision(what="micro_batch", value=micro_batch, because=because))

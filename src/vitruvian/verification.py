@@ -1,7 +1,7 @@
 """Prove a network: strict load, hashes, and agreement with an official TorchScript file in task units.
 
-In: a model name or weight file, optionally an official `_torchscript.pt2`. Out: a `Verification`. The other patch padding
-is tried too when the two disagree, because a wrong padding loads cleanly and only shifts what the network sees.
+In: a model name or weight file, optionally an official `_torchscript.pt2`. Out: a `Verification`. The other patch
+padding is tried too when the two disagree, because a wrong padding loads cleanly and only shifts what the network sees.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vitruvian import zoo
 from vitruvian.demo import bundled_pictures
 from vitruvian.errors import RefusedError
 from vitruvian.media.items import Failure
@@ -116,7 +115,9 @@ def _canvases(task: Task, folder: Path) -> list[tuple[np.ndarray, Any]]:
     pictures = read_ahead(list_inputs([folder], recursive=False), workers=1, ahead=2)
     found = [task.prepare(item.image_HW3, None) for item in pictures if not isinstance(item, Failure)]
     if not found:
-        raise RefusedError(f"got {folder.name} without a readable picture; expected pictures to compare on; name a folder")
+        raise RefusedError(
+            f"got {folder.name} without a readable picture; expected pictures to compare on; name a folder"
+        )
     return found
 
 
@@ -150,5 +151,7 @@ def _result(task: Task, raw: Mapping[str, Tensor], geometry: Any, provenance: Pr
 def _within(worst: Mapping[str, float]) -> bool:
     held = {unit: AGREEMENT[unit] for unit in worst if unit in AGREEMENT}
     if not held:
-        raise RefusedError(f"got discrepancies {sorted(worst)}; expected one of {sorted(AGREEMENT)}: report this as a bug")
+        raise RefusedError(
+            f"got discrepancies {sorted(worst)}; expected one of {sorted(AGREEMENT)}: report this as a bug"
+        )
     return all(worst[unit] <= limit if sign == "<=" else worst[unit] >= limit for unit, (sign, limit) in held.items())

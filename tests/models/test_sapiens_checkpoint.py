@@ -103,7 +103,9 @@ def test_square_tables_are_resized(rows: int, class_token: bool) -> None:
     assert fitted.shape[1] == config.position_rows
     assert "10x10" in note
     if rows == 101:
-        torch.testing.assert_close(fitted[:, 1:], torch.ones_like(fitted[:, 1:]), msg="the class slot leaked into the grid")
+        torch.testing.assert_close(
+            fitted[:, 1:], torch.ones_like(fitted[:, 1:]), msg="the class slot leaked into the grid"
+        )
         assert bool((fitted[:, 0] == 5).all()) is class_token
 
 

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from tolerances import EXPORT_ABS
 from torch.export import Dim, export
 
+from tolerances import EXPORT_ABS
 from vitruvian.errors import UsageError
 from vitruvian.models.sapiens import BackboneConfig, HeadConfig, SapiensConfig, build_network, published_config
 
@@ -87,7 +87,9 @@ def test_one_exported_graph_serves_every_batch(kind: str) -> None:
     ("padding", "input_hw", "grid_hw"),
     [(2, (1024, 768), (64, 48)), (2, (100, 40), (6, 2)), ("corner", (100, 40), (7, 3)), (0, (96, 64), (6, 4))],
 )
-def test_the_grid_follows_the_padding_convention(padding: Any, input_hw: tuple[int, int], grid_hw: tuple[int, int]) -> None:
+def test_the_grid_follows_the_padding_convention(
+    padding: Any, input_hw: tuple[int, int], grid_hw: tuple[int, int]
+) -> None:
     config = BackboneConfig(width=8, depth=1, heads=1, mlp_width=8, input_hw=input_hw, patch_padding=padding)
     network = build_network(SapiensConfig(backbone=config, head=None), "cpu")
     assert config.grid_hw() == grid_hw

@@ -7,11 +7,11 @@ from functools import partial
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
+
 from parity.families import Case
 from parity.sapiens import assert_close, weights_of
-from safetensors.torch import load_file
 from tolerances import LEGACY_NETWORK_ABS
-
 from vitruvian.models.sapiens import BackboneConfig, HeadConfig, SapiensConfig, load_network
 from vitruvian.models.weight_files import read_weights
 

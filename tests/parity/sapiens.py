@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity import sapiens_tasks
-from parity.families import Case
 from safetensors.torch import load_file
-from tolerances import LOSS_REL, NETWORK_CPU_ABS
 from torch import Tensor, nn
 
+from parity import sapiens_tasks
+from parity.families import Case
+from tolerances import LOSS_REL, NETWORK_CPU_ABS
 from vitruvian.models.sapiens import BackboneConfig, HeadConfig, SapiensConfig, load_network
 from vitruvian.training import losses
 
@@ -136,7 +136,9 @@ def _check_losses(document: dict[str, Any], tensors: Tensors) -> None:
     assert found.keys() == expected.keys() - {"seg_ce_map"}
     for name, loss in found.items():
         np.testing.assert_allclose(loss.mean.item(), expected[name].item(), rtol=LOSS_REL, err_msg=name)
-    by_picture = [losses.seg_cross_entropy(*(part[i : i + 1] for part in seg), class_weights) for i in range(len(seg[0]))]
+    by_picture = [
+        losses.seg_cross_entropy(*(part[i : i + 1] for part in seg), class_weights) for i in range(len(seg[0]))
+    ]
     sum_of_map = expected["seg_ce_map"].sum().item()
     np.testing.assert_allclose(sum(loss.total.item() for loss in by_picture), sum_of_map, rtol=LOSS_REL)
 

@@ -9,7 +9,9 @@ import typer
 
 
 def demo(
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results and contact sheet.")] = Path("vitruvian-demo"),
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for results and contact sheet.")] = Path(
+        "vitruvian-demo"
+    ),
 ) -> None:
     """Pose, body parts, depth and normals on bundled pictures with the embedded nano networks."""
     from vitruvian.demo import run_demo

@@ -9,7 +9,9 @@ import typer
 
 def models(
     json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
-    task: Annotated[str | None, typer.Option("--task", help="Only one task: pose, seg, depth, normal, features.")] = None,
+    task: Annotated[
+        str | None, typer.Option("--task", help="Only one task: pose, seg, depth, normal, features.")
+    ] = None,
 ) -> None:
     """List every model: task, size, licence, where the weights come from."""
     from vitruvian.catalogue import ADVICE, rows

@@ -12,7 +12,9 @@ from vitruvian.errors import EXIT_OK, InputError, InterruptedRunError, UsageErro
 Inputs = Annotated[
     list[str],
     typer.Argument(
-        metavar="INPUT...", help="Pictures, folders, patterns, list files (.txt), or - for standard input.", show_default=False
+        metavar="INPUT...",
+        help="Pictures, folders, patterns, list files (.txt), or - for standard input.",
+        show_default=False,
     ),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)]
@@ -26,7 +28,8 @@ Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the result
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. [default: chosen]")]
 Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops per network call. [default: chosen]")]
 Accept = Annotated[
-    list[str] | None, typer.Option("--accept-licence", metavar="NAME", help="Accept a licence of weights, e.g. cc-by-nc-4.0.")
+    list[str] | None,
+    typer.Option("--accept-licence", metavar="NAME", help="Accept a licence of weights, e.g. cc-by-nc-4.0."),
 ]
 Explain = Annotated[bool, typer.Option("--explain", help="Print every automatic choice and why.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the content of run.json instead of a summary.")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -91,11 +92,13 @@ def synchronize(device: str) -> None:
         torch.accelerator.synchronize(torch.device(device))
 
 
-def _either(capabilities: dict[str, object], *names: str) -> bool:
+def _either(capabilities: Mapping[str, object], *names: str) -> bool:
     if capabilities:
         return any(bool(capabilities.get(name)) for name in names)
     probes = {"avx512_bf16": "_is_avx512_bf16_supported", "amx_bf16": "_is_amx_tile_supported"}
-    return any(name in probes and hasattr(torch.cpu, probes[name]) and getattr(torch.cpu, probes[name])() for name in names)
+    return any(
+        name in probes and hasattr(torch.cpu, probes[name]) and getattr(torch.cpu, probes[name])() for name in names
+    )
 
 
 def _accelerators() -> tuple[Accelerator, ...]:

@@ -1,7 +1,7 @@
 """A small resumable training loop.
 
-In: a module, an optimiser, `batch_of(step)` and `loss_of(batch)`. Out: checkpoints and a JSONL log in a folder. Because a
-batch is a pure function of the step, the state to resume from is the step, the tensors and the random generator.
+In: a module, an optimiser, `batch_of(step)` and `loss_of(batch)`. Out: checkpoints and a JSONL log in a folder. Because
+a batch is a pure function of the step, the state to resume from is the step, the tensors and the random generator.
 """
 
 from __future__ import annotations

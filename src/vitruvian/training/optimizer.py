@@ -14,7 +14,8 @@ NO_DECAY_NAMES = ("pos_embed", "cls_token", "mask_token")
 
 def decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     """Two parameter groups: weight decay for matrices and kernels, none for 1-D tensors, biases and the tables."""
-    with_decay, without = [], []
+    with_decay: list[nn.Parameter] = []
+    without: list[nn.Parameter] = []
     for name, parameter in module.named_parameters():
         if not parameter.requires_grad:
             continue

@@ -1,7 +1,7 @@
 """The Sapiens encoder: pre-norm ViT with a learned position table and one final LayerNorm.
 
-In: normalised RGB (B,3,H,W). Out: feature map (B,C,h,w) on the patch grid. Attention and the MLPs dominate time; weights
-dominate memory at inference. Attribute names follow the official checkpoints, so a state dict needs no renaming.
+In: normalised RGB (B,3,H,W). Out: feature map (B,C,h,w) on the patch grid. Attention and the MLPs dominate time, the
+weights memory. Attribute names follow the official checkpoints, so a state dict needs no renaming.
 """
 
 # Shape suffixes: B images, N tokens, C width, H W image, h w patch grid.
@@ -79,7 +79,7 @@ class PatchEmbed(nn.Module):
 
 
 class Backbone(nn.Module):
-    """Encoder of every Sapiens model; the class token, where there is one, takes part in attention and is dropped last."""
+    """Encoder of every Sapiens model; a class token, if there is one, takes part in attention and is dropped last."""
 
     def __init__(self, config: BackboneConfig) -> None:
         super().__init__()

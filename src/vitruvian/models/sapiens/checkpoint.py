@@ -1,7 +1,7 @@
 """Official Sapiens tensors -> our network: strict, with every difference named and what to do about it.
 
-In: {official key: tensor} as `models/weight_files` reads it. Out: a network whose parameters ARE those tensors (built on
-meta, assigned, converted one at a time), so loading holds little more than the larger of file and network.
+In: {official key: tensor} as `models/weight_files` reads it. Out: a network whose parameters ARE those tensors (built
+on meta, assigned, converted one at a time), so loading holds little more than the larger of file and network.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def load_network(
 def assemble(
     network: nn.Module, tensors: Mapping[str, Tensor], *, device: str | torch.device, dtype: torch.dtype
 ) -> None:
-    """Assign tensors to a network on meta, strictly; each is converted on its own so that no second copy of all exists."""
+    """Assign tensors to a network on meta, strictly; each is converted on its own, so no second copy of all exists."""
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     _check_keys(wanted, {key: tuple(value.shape) for key, value in tensors.items()})
     for key in wanted:
@@ -112,8 +112,9 @@ def _head_of(tensors: Mapping[str, Tensor]) -> HeadConfig | None:
         return None
     channels = int(final.shape[0])
     if (kind, channels) not in PATCH_PADDING:
+        known = sorted(count for name, count in PATCH_PADDING if name == kind)
         raise RefusedError(
-            f"got a {kind} head with {channels} channels; expected one of {sorted(c for k, c in PATCH_PADDING if k == kind)}; "
+            f"got a {kind} head with {channels} channels; expected one of {known}; "
             "a head of your own needs its configuration in the safetensors metadata, as files of this project have"
         )
     return HeadConfig(kind=kind, channels=channels, **HEAD_WIDTHS[kind])
@@ -153,8 +154,9 @@ def _fit_position_table(
 def adapt_position_table(table_1NC: Tensor, config: BackboneConfig) -> tuple[Tensor, str]:
     """Fit a stored position table to a network, by row count and never by oddness.
 
-    A table that already has the needed rows is kept; one row more, or a square plus one, loses its class slot (or keeps
-    it for a network with a class token); what is then square is resized. Returns the table and a note ("" if untouched).
+    A table that already has the needed rows is kept; one row more, or a square plus one, loses its class slot (or
+    keeps it for a network with a class token); what is then square is resized. Returns the table and a note ("" if
+    untouched).
 
     Raises:
         RefusedError: the row count is none of these, so the source grid would have to be guessed.
@@ -178,8 +180,8 @@ def adapt_position_table(table_1NC: Tensor, config: BackboneConfig) -> tuple[Ten
     side = math.isqrt(grid_rows)
     if side * side != grid_rows:
         raise RefusedError(
-            f"got a position table of {rows} rows; expected {needed}, {needed + 1}, or a square grid (plus a class slot); "
-            "the grid it was made for cannot be guessed: load it into a network of its own input size first"
+            f"got a position table of {rows} rows; expected {needed}, {needed + 1}, or a square grid (plus a class "
+            "slot); the grid it was made for cannot be guessed: load it into a network of its own input size first"
         )
     grid_hw = config.grid_hw()
     resized = resize_position_table(patches, (side, side), grid_hw)

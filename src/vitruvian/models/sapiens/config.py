@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict
 
 from vitruvian.errors import UsageError
 
@@ -107,7 +107,16 @@ class SapiensConfig:
         return cls(backbone=BackboneConfig(**backbone), head=head)
 
 
-SIZES: dict[str, dict[str, int]] = {
+class SizeFields(TypedDict):
+    """What one published size decides."""
+
+    width: int
+    depth: int
+    heads: int
+    mlp_width: int
+
+
+SIZES: dict[str, SizeFields] = {
     "0.3b": {"width": 1024, "depth": 24, "heads": 16, "mlp_width": 4096},
     "0.6b": {"width": 1280, "depth": 32, "heads": 16, "mlp_width": 5120},
     "1b": {"width": 1536, "depth": 40, "heads": 24, "mlp_width": 6144},
@@ -146,9 +155,7 @@ def published_config(
     return SapiensConfig(backbone=backbone, head=HeadConfig(kind=kind, channels=channels, **HEAD_WIDTHS[kind]))
 
 
-NANO_BACKBONE = BackboneConfig(
-    width=192, depth=6, heads=3, mlp_width=768, input_hw=(256, 192), patch_padding="corner"
-)
+NANO_BACKBONE = BackboneConfig(width=192, depth=6, heads=3, mlp_width=768, input_hw=(256, 192), patch_padding="corner")
 """Trunk of the embedded networks; shared by the four tasks."""
 
 NANO_HEADS: dict[HeadKind, HeadConfig] = {

@@ -6,6 +6,8 @@ to 1.2 GB (depth) of float32 per 1024x768 picture for one activation.
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from vitruvian.models.sapiens.config import HeadConfig, HeadKind
@@ -36,20 +38,20 @@ DROPOUT = 0.1
 class Head(nn.Module):
     """[deconv, norm, SiLU] x D, [1x1 conv, norm, SiLU] x E, linear 1x1 conv.
 
-    The instance norm has neither parameters nor running statistics: it always uses the picture's own, so a pixel's value
-    depends on the whole crop and tiling a picture changes results.
+    The instance norm has neither parameters nor running statistics: it always uses the picture's own, so a pixel's
+    value depends on the whole crop and tiling a picture changes results.
     """
 
     def __init__(self, config: HeadConfig, in_width: int) -> None:
         super().__init__()
         self.final_name = FINAL_NAME[config.kind]
         widths = (in_width, *config.deconv_widths, *config.conv_widths)
-        stages = len(config.deconv_widths)
+        pairs = list(pairwise(widths))
         deconvs: list[nn.Module] = []
-        for before, after in zip(widths[:stages], widths[1 : stages + 1], strict=True):
+        for before, after in pairs[: len(config.deconv_widths)]:
             deconvs += [nn.ConvTranspose2d(before, after, 4, stride=2, padding=1, bias=False), *_norm_act(after)]
         convs: list[nn.Module] = []
-        for before, after in zip(widths[stages:-1], widths[stages + 1 :], strict=True):
+        for before, after in pairs[len(config.deconv_widths) :]:
             convs += [nn.Conv2d(before, after, 1), *_norm_act(after)]
         self.deconv_layers = nn.Sequential(*deconvs)
         self.conv_layers = nn.Sequential(*convs)

@@ -1,4 +1,4 @@
-"""Reproduce the nano networks: `python -m vitruvian.training.nano RUN [--pictures N] [--steps N] [--threads N] [--render-only]`."""
+"""Reproduce the nano networks: render synthetic people, train jointly, write the weight files."""
 
 from __future__ import annotations
 

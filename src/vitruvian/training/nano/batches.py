@@ -62,7 +62,9 @@ def make_batch(pictures: Pictures, recipe: NanoRecipe, step: int) -> Batch:
     crops = [_draw_crop(pictures, rng) for _ in range(recipe.batch)]
     canvases = [_colour(_cut(pictures.image_NSS3, crop, NANO_BACKBONE.input_hw, smooth=True), rng) for crop in crops]
     heat_BKhw, weight_BK = _pose_targets(pictures, crops, recipe)
-    seg_hw, depth_hw, normal_hw = (NANO_HEADS[kind].output_hw(NANO_BACKBONE.grid_hw()) for kind in ("seg", "depth", "normal"))
+    seg_hw, depth_hw, normal_hw = (
+        NANO_HEADS[kind].output_hw(NANO_BACKBONE.grid_hw()) for kind in ("seg", "depth", "normal")
+    )
     normals = [_normals(_cut(pictures.normals_NSS3, crop, normal_hw), crop.flipped) for crop in crops]
     labels = [_labels(pictures, crop, seg_hw) for crop in crops]
     return Batch(
@@ -151,7 +153,11 @@ def _pose_targets(pictures: Pictures, crops: list[Crop], recipe: NanoRecipe) -> 
         xy_BK2[row] = np.where(inside_BK[row][:, None] > 0, unit_K2 * (width - 1, height - 1), 0)
     heat_hw = NANO_HEADS["pose"].output_hw(NANO_BACKBONE.grid_hw())
     heat_BKhw, _ = encode_heatmaps(
-        torch.from_numpy(xy_BK2), torch.from_numpy(inside_BK), input_hw=NANO_BACKBONE.input_hw, heat_hw=heat_hw, sigma=recipe.heat_sigma
+        torch.from_numpy(xy_BK2),
+        torch.from_numpy(inside_BK),
+        input_hw=NANO_BACKBONE.input_hw,
+        heat_hw=heat_hw,
+        sigma=recipe.heat_sigma,
     )
     known_B = torch.tensor([crop.person >= 0 for crop in crops], dtype=torch.float32)
     return heat_BKhw, known_B[:, None].expand(-1, 17)

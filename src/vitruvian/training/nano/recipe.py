@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from vitruvian.training.loop import LoopConfig
 
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NanoRecipe:
     """Pictures, steps and loss weights."""
@@ -17,7 +18,7 @@ class NanoRecipe:
     several_share: float = 0.2
     """Share of pictures with two or three persons."""
     batch: int = 32
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=3000, lr=1.5e-3))
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=2400, lr=1.5e-3))
     warmup: int = 150
     weight_decay: float = 0.05
     heat_sigma: float = 2.0
