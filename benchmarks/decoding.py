@@ -44,7 +44,7 @@ def realistic_maps(persons: int, keypoints: int, seed: int = 0) -> np.ndarray:
     return maps_PKHW
 
 
-def decode_by_loop(heat_KHW: np.ndarray) -> np.ndarray:
+def decode_by_loop(heat_KHW: np.ndarray, input_hw: tuple[int, int] = INPUT_HW) -> np.ndarray:
     """One person's keypoints (K,3) the usual way, keypoint by keypoint: whole-map blur, logarithm, Taylor step."""
     count, height, width = heat_KHW.shape
     points_K3 = np.zeros((count, 3))
@@ -59,7 +59,7 @@ def decode_by_loop(heat_KHW: np.ndarray) -> np.ndarray:
         mixed = (se - e - s + 2 * c - w - n + nw) / 2
         hessian = np.array([[e - 2 * c + w, mixed], [mixed, s - 2 * c + n]]) + np.eye(2) * np.finfo(np.float32).eps
         shift = np.linalg.inv(hessian) @ gradient
-        points_K3[index, :2] = (np.array([x, y]) - shift) / (width - 1, height - 1) * INPUT_HW[::-1]
+        points_K3[index, :2] = (np.array([x, y]) - shift) / (width - 1, height - 1) * input_hw[::-1]
         points_K3[index, 2] = peak
     return points_K3
 

@@ -18,13 +18,21 @@ ADVICE = (
 class CatalogueRow:
     """One model as a table row."""
 
-    name: str
+    model: str
+    """Full name."""
+    alias: str | None
+    """Shorter name of the same model."""
     task: str
     parameters: int
     input_hw: tuple[int, int]
     licence: str
     weights: str
     """Where they come from, in words."""
+
+    @property
+    def name(self) -> str:
+        """Both names, for people."""
+        return f"{self.model} (= {self.alias})" if self.alias else self.model
 
     @property
     def parameters_text(self) -> str:
@@ -37,8 +45,9 @@ class CatalogueRow:
         return f"{self.input_hw[0]}x{self.input_hw[1]}"
 
     def to_json(self) -> dict[str, Any]:
-        """Plain containers."""
-        return asdict(self)
+        """Plain containers; `name` is what every command takes."""
+        document = asdict(self)
+        return {"name": document.pop("model"), **document}
 
 
 def rows(task: str | None = None) -> list[CatalogueRow]:
@@ -52,7 +61,8 @@ def rows(task: str | None = None) -> list[CatalogueRow]:
     names = {full: short for short, full in zoo.ALIASES.items()}
     return [
         CatalogueRow(
-            name=f"{spec.name} (= {names[spec.name]})" if spec.name in names else spec.name,
+            model=spec.name,
+            alias=names.get(spec.name),
             task=spec.task,
             parameters=spec.config.parameters,
             input_hw=spec.config.backbone.input_hw,

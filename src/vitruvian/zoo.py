@@ -15,11 +15,11 @@ from typing import Any, Literal
 
 from torch import Tensor
 
-from vitruvian.errors import UsageError
+from vitruvian.errors import RefusedError, UsageError
 from vitruvian.fit.workload import TensorSpec, Workload
 from vitruvian.hub import RemoteFile
 from vitruvian.models.sapiens import SIZES, SapiensConfig, build_network, config_of, published_config
-from vitruvian.models.sapiens.config import HeadKind, nano_config
+from vitruvian.models.sapiens.config import HEAD_WIDTHS, HeadKind, nano_config
 from vitruvian.tasks.base import Task
 from vitruvian.tasks.depth import DepthTask
 from vitruvian.tasks.features import FeaturesTask
@@ -205,10 +205,10 @@ def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     """A spec for a weight file, by the configuration in its metadata or else by its shapes.
 
     Raises:
-        RefusedError: neither tells what it is.
+        RefusedError: neither tells what it is, or the metadata is not a configuration.
     """
     stored = metadata.get("vitruvian_config")
-    config = SapiensConfig.from_json(json.loads(stored)) if stored else config_of(tensors)
+    config = _stored_config(path, stored) if stored else config_of(tensors)
     task: Any = "features" if config.head is None else config.head.kind
     return ModelSpec(
         name=path.stem,
@@ -218,3 +218,16 @@ def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         licence=metadata.get("licence", UNKNOWN_LICENCE if stored else SAPIENS_LICENCE),
         normal_frame=CAMERA if stored else PUBLISHED,
     )
+
+
+def _stored_config(path: Path, stored: str) -> SapiensConfig:
+    try:
+        config = SapiensConfig.from_json(json.loads(stored))
+        if config.head is not None and config.head.kind not in HEAD_WIDTHS:
+            raise ValueError(f"head kind {config.head.kind!r}")
+    except (ValueError, TypeError, KeyError) as error:
+        raise RefusedError(
+            f"got {path.name} with a 'vitruvian_config' that cannot be read ({error}); expected the JSON of a Sapiens "
+            "configuration; write the file again with this version, or leave the entry out of the metadata"
+        ) from error
+    return config

@@ -61,7 +61,7 @@ class Workload:
 
     @classmethod
     def from_module(cls, module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Workload:
-        """Any module with tensors as positional arguments; their first axis is the batch.
+        """Any module with tensors as positional arguments; their first axis is the batch, scalars have none.
 
         Raises:
             UsageError: no example input, or example inputs of different batch sizes.
@@ -75,7 +75,7 @@ class Workload:
 
         def inputs(batch: int) -> dict[str, TensorSpec]:
             return {
-                f"input_{index}": TensorSpec(shape=(batch, *tensor.shape[1:]), dtype=tensor.dtype)
+                f"input_{index}": TensorSpec(shape=(batch, *tensor.shape[1:])[: tensor.ndim], dtype=tensor.dtype)
                 for index, tensor in enumerate(example_inputs)
             }
 
@@ -83,10 +83,11 @@ class Workload:
 
 
 def meta_copy(module: nn.Module) -> nn.Module:
-    """A copy of a module on the meta device; the original and its memory stay untouched."""
+    """A copy of a module on the meta device, plain tensor attributes too; the original and its memory stay untouched."""
     memo: dict[int, Any] = {
         id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
         for parameter in module.parameters()
     }
-    memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in module.buffers()}
+    plain = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    memo |= {id(tensor): torch.empty_like(tensor, device="meta") for tensor in (*module.buffers(), *plain)}
     return copy.deepcopy(module, memo)

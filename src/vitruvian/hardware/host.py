@@ -37,7 +37,8 @@ def memory_bytes(root: Path = CGROUP_ROOT) -> tuple[int, int]:
     used = _first_number(root / "memory.current", root / "memory" / "memory.usage_in_bytes")
     if limit is not None and limit < NO_LIMIT_BYTES:
         total = min(total, limit)
-        free = min(free, max(0, limit - (used or 0)))
+        held = max(0, (used or 0) - _reclaimable_bytes(root))
+        free = min(free, max(0, limit - held))
     return total, free
 
 
@@ -50,6 +51,17 @@ def _quota_cores(root: Path) -> float | None:
     quota_us = _first_number(root / "cpu" / "cpu.cfs_quota_us")
     period_us = _first_number(root / "cpu" / "cpu.cfs_period_us")
     return quota_us / period_us if quota_us and quota_us > 0 and period_us else None
+
+
+def _reclaimable_bytes(root: Path) -> int:
+    """File cache that a control group counts as used but gives back on demand: gigabytes after reading weight files."""
+    for path, key in ((root / "memory.stat", "inactive_file"), (root / "memory" / "memory.stat", "total_inactive_file")):
+        try:
+            rows = dict(line.split() for line in path.read_text().splitlines())
+            return int(rows[key])
+        except (OSError, ValueError, KeyError):
+            continue
+    return 0
 
 
 def _first_number(*paths: Path) -> int | None:

@@ -15,13 +15,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-CHUNK_ELEMENTS = 1 << 20
-"""Values held at a time, 4 MiB for each of a few temporaries; smaller chunks spend their time on starting threads."""
+CHUNK_ELEMENTS = 32_000
+"""Values an operation on border cells works on: 128 kB, which stays in a core's cache.
+
+Torch spreads operations on 32768 elements and more over threads. On a busy machine each such spreading waits for a
+thread to be scheduled, milliseconds for microseconds of work, and there are thousands of operations here.
+"""
 
 _SAFETY = 1e-6
 """Sixteen float32 roundings: rounding cannot close a lead that is larger than this share of the largest logit."""
@@ -108,24 +114,22 @@ def _fill_border(
     """Compute the labels of these cells in place, grouped by how many classes can win in a cell."""
     classes, height, width = logits_Chw.shape
     logits_CP, label_P = logits_Chw.flatten(1), label_hw.flatten()
-    for cells_N in cell_N.split(max(1, CHUNK_ELEMENTS // (4 * classes))):
+    for cells_N in cell_N.split(max(1, CHUNK_ELEMENTS // classes)):
         row_N, column_N = cells_N // width, cells_N % width
         right_N, lower_N = (column_N + 1).clamp_max(width - 1), (row_N + 1).clamp_max(height - 1)
         corner_Q = (cells_N, row_N * width + right_N, lower_N * width + column_N, lower_N * width + right_N)
-        value_QCN = torch.stack([logits_CP.index_select(1, corner_N) for corner_N in corner_Q])
-        possible_CN = _possible_winners(value_QCN, [label_P[corner_N] for corner_N in corner_Q])
+        value_QCN = [logits_CP.index_select(1, corner_N) for corner_N in corner_Q]
+        possible_CN = _possible_winners(value_QCN, [label_P.index_select(0, corner_N) for corner_N in corner_Q])
         count_N = possible_CN.sum(dim=0, dtype=torch.int16)
         for lowest, highest in _candidate_groups(classes):
             chosen_N = ((count_N >= lowest) & (count_N <= highest)).nonzero()[:, 0]
             if len(chosen_N):
-                # A stable sort puts the possible classes first, in ascending order, so that ties fall to the lower.
-                impossible_NC = possible_CN.index_select(1, chosen_N).T.logical_not().to(torch.uint8)
-                class_MN = impossible_NC.sort(dim=1, stable=True).indices[:, :highest].T.contiguous()
+                class_MN = _first_true(possible_CN.index_select(1, chosen_N), highest)
                 cells = _Cells(
                     class_MN=class_MN,
-                    value_QMN=value_QCN.index_select(2, chosen_N).gather(1, class_MN.expand(4, -1, -1)),
-                    row_N=row_N[chosen_N],
-                    column_N=column_N[chosen_N],
+                    value_QMN=[value_CN.index_select(1, chosen_N).gather(0, class_MN) for value_CN in value_QCN],
+                    row_N=row_N.index_select(0, chosen_N),
+                    column_N=column_N.index_select(0, chosen_N),
                 )
                 _fill_cells(labels_HW, cells, down, across)
 
@@ -139,22 +143,30 @@ def _candidate_groups(classes: int) -> list[tuple[int, int]]:
     return groups
 
 
-def _possible_winners(value_QCN: Tensor, label_QN: Sequence[Tensor]) -> Tensor:
+def _possible_winners(value_QCN: Sequence[Tensor], label_QN: Sequence[Tensor]) -> Tensor:
     """Which classes (C,N) can have the arg-max somewhere in the cell.
 
     A class is out when the winner of some corner beats it at all four corners: by any margin or none if the winner has
     the lower number (ties go to it), by more than rounding can undo otherwise.
     """
-    _, classes, cells = value_QCN.shape
-    margin_N = _SAFETY * value_QCN.abs().amax(dim=(0, 1))
-    number_C1 = torch.arange(classes)[:, None]
-    possible_CN = torch.ones(classes, cells, dtype=torch.bool)
+    margin_N = _SAFETY * reduce(torch.maximum, [value_CN.abs().amax(dim=0) for value_CN in value_QCN])
+    number_C1 = torch.arange(value_QCN[0].shape[0])[:, None]
+    possible_CN = torch.ones(value_QCN[0].shape, dtype=torch.bool)
     for winner_N in label_QN:
-        winner_Q1N = value_QCN.gather(1, winner_N.expand(4, 1, -1))
-        smallest_CN = (winner_Q1N - value_QCN).amin(dim=0)
+        leads_QCN = [value_CN.gather(0, winner_N[None]) - value_CN for value_CN in value_QCN]
+        smallest_CN = reduce(torch.minimum, leads_QCN)
         beaten_CN = (smallest_CN >= 0) & (number_C1 > winner_N)
         possible_CN &= ~(beaten_CN | (smallest_CN > margin_N))
     return possible_CN
+
+
+def _first_true(flag_CN: Tensor, count: int) -> Tensor:
+    """Row numbers (count,N) of each column's true entries in ascending order; short columns end with false ones.
+
+    The ascending order lets ties fall to the lower class. (numpy sorts on one thread, see `CHUNK_ELEMENTS`.)
+    """
+    order_NC = np.argsort(~flag_CN.numpy().T, axis=1, kind="stable")
+    return torch.from_numpy(np.ascontiguousarray(order_NC[:, :count].T))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -163,8 +175,8 @@ class _Cells:
 
     class_MN: Tensor
     """Candidate classes of each cell, those that can win first and in ascending order."""
-    value_QMN: Tensor
-    """Their logits at the cell's corners."""
+    value_QMN: Sequence[Tensor]
+    """Their logits at the cell's corners, (M,N) each."""
     row_N: Tensor
     """Row of the cell's upper left corner in the logits."""
     column_N: Tensor
@@ -174,22 +186,28 @@ class _Cells:
 def _fill_cells(labels_HW: Tensor, cells: _Cells, down: _Axis, across: _Axis) -> None:
     """Interpolate the candidates of these cells at all their pixels and write the winners in place."""
     rows, columns = int(down.count_l[cells.row_N].max()), int(across.count_l[cells.column_N].max())
+    # Torch spreads scattered writes over threads however few they are (see CHUNK_ELEMENTS); numpy does not.
+    labels_flat = labels_HW.numpy().reshape(-1)
     for part_N in torch.arange(len(cells.row_N)).split(max(1, CHUNK_ELEMENTS // (rows * columns))):
-        y_NR = _pixels(down, cells.row_N[part_N], rows)
-        x_NS = _pixels(across, cells.column_N[part_N], columns)
-        value_QMN = cells.value_QMN[:, :, part_N]
-        label_NRS = _winner(cells.class_MN[:, part_N], value_QMN, down.weight_L[y_NR], across.weight_L[x_NS])
+        y_NR = _pixels(down, cells.row_N.index_select(0, part_N), rows)
+        x_NS = _pixels(across, cells.column_N.index_select(0, part_N), columns)
+        label_NRS = _winner(
+            cells.class_MN.index_select(1, part_N).to(torch.uint8),
+            [value_MN.index_select(1, part_N) for value_MN in cells.value_QMN],
+            down.weight_L.index_select(0, y_NR.flatten()).reshape(y_NR.shape),
+            across.weight_L.index_select(0, x_NS.flatten()).reshape(x_NS.shape),
+        )
         flat_NRS = y_NR[:, :, None] * labels_HW.shape[1] + x_NS[:, None, :]
-        labels_HW.view(-1)[flat_NRS.flatten()] = label_NRS.flatten()
+        labels_flat[flat_NRS.numpy()] = label_NRS.numpy()
 
 
 def _pixels(axis: _Axis, cell_N: Tensor, longest: int) -> Tensor:
     """Output pixels of each cell along one axis, (N,longest); short cells repeat their last pixel."""
-    offset_NR = torch.arange(longest).minimum(axis.count_l[cell_N][:, None] - 1)
-    return axis.start_l[cell_N][:, None] + offset_NR
+    offset_NR = torch.arange(longest).minimum(axis.count_l.index_select(0, cell_N)[:, None] - 1)
+    return axis.start_l.index_select(0, cell_N)[:, None] + offset_NR
 
 
-def _winner(class_MN: Tensor, value_QMN: Tensor, weight_y_NR: Tensor, weight_x_NS: Tensor) -> Tensor:
+def _winner(class_MN: Tensor, value_QMN: Sequence[Tensor], weight_y_NR: Tensor, weight_x_NS: Tensor) -> Tensor:
     """uint8 winning class (N,R,S) at each pixel; operations and their order are those of torch's kernel.
 
     Columns first, then rows: (a * (1-u) + b * u) * (1-v) + (c * (1-u) + d * u) * v. Whether a product and a sum round
@@ -197,15 +215,14 @@ def _winner(class_MN: Tensor, value_QMN: Tensor, weight_y_NR: Tensor, weight_x_N
     follows. (Torch's kernels for one thread, few channels and small maps differ among each other in the last bit;
     where the two best classes are that close, so do their labels.)
     """
-    class_MN = class_MN.to(torch.uint8)
     label_NRS = class_MN[0][:, None, None].repeat(1, weight_y_NR.shape[1], weight_x_NS.shape[1])
     if len(class_MN) == 1:
         return label_NRS
     v_NR1, rest_y_NR1 = weight_y_NR[:, :, None], 1 - weight_y_NR[:, :, None]
     rest_x_NS = 1 - weight_x_NS
     best_NRS = None
-    for class_N, corner_QN1 in zip(class_MN, value_QMN.unbind(1), strict=True):
-        a, b, c, d = corner_QN1[:, :, None]
+    for candidate, class_N in enumerate(class_MN):
+        a, b, c, d = (value_MN[candidate][:, None] for value_MN in value_QMN)
         upper_NS = torch.addcmul(b * weight_x_NS, a, rest_x_NS)
         lower_NS = torch.addcmul(d * weight_x_NS, c, rest_x_NS)
         value_NRS = (lower_NS[:, None] * v_NR1).addcmul_(upper_NS[:, None], rest_y_NR1)

@@ -22,6 +22,7 @@ from vitruvian.errors import CheckFailedError
 from vitruvian.training.optimizer import set_rate
 
 Batch = TypeVar("Batch")
+STATE_FILE, LOG_FILE = "state.pt", "log.jsonl"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +60,7 @@ class Loop(Generic[Batch]):
         """Train to the end and return the averaged weights.
 
         Raises:
-            CheckFailedError: the loss is no longer finite; the last checkpoint is kept.
+            CheckFailedError: the loss or its gradient is no longer finite; the last checkpoint is kept.
         """
         self.run.mkdir(parents=True, exist_ok=True)
         step, average = self._restore()
@@ -81,14 +82,12 @@ class Loop(Generic[Batch]):
         lr = self.config.lr * self.rate_of(step)
         set_rate(self.optimizer.param_groups, lr)
         loss, numbers = self.loss_of(self.module, self.batch_of(step))
-        if not torch.isfinite(loss):
-            raise CheckFailedError(
-                f"got a loss of {loss.item()} at step {step}; expected a finite number; "
-                "resume from the last checkpoint with a lower learning rate"
-            )
+        _check_finite("loss", loss, step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
+        # A finite loss can have an infinite gradient; one step with it would ruin the weights before the next check.
+        _check_finite("gradient norm", norm, step)
         self.optimizer.step()
         return {"loss": loss.item(), "grad_norm": norm.item(), "lr": lr, **numbers}
 
@@ -97,23 +96,39 @@ class Loop(Generic[Batch]):
         # A young average follows closely, otherwise it would remember the random start for thousands of steps.
         decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         for name, value in self.module.state_dict().items():
-            average[name].lerp_(value, 1 - decay)
+            if value.is_floating_point():
+                average[name].lerp_(value, 1 - decay)
+            else:
+                average[name].copy_(value)
 
     def _log(self, row: dict[str, Any], report: Callable[[str], None]) -> None:
         rounded = {key: float(f"{value:.5g}") if isinstance(value, float) else value for key, value in row.items()}
-        with (self.run / "log.jsonl").open("a", encoding="utf-8") as log:
+        with (self.run / LOG_FILE).open("a", encoding="utf-8") as log:
             log.write(json.dumps(rounded) + "\n")
         report("  ".join(f"{key} {value}" for key, value in rounded.items()))
 
     def _restore(self) -> tuple[int, dict[str, Tensor]]:
-        path = self.run / "state.pt"
+        path = self.run / STATE_FILE
         if not path.exists():
+            self._rewind_log(0)
             return 0, {name: value.clone() for name, value in self.module.state_dict().items()}
         state = torch.load(path, weights_only=True)
+        self._rewind_log(state["step"])
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
         return state["step"], state["average"]
+
+    def _rewind_log(self, step: int) -> None:
+        """Drop rows of steps that are trained again, and a row that an interruption tore."""
+        path = self.run / LOG_FILE
+        if not path.exists():
+            return
+        rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step]
+        temporary = self.run / f"{LOG_FILE}.partial"
+        temporary.write_text("".join(kept), encoding="utf-8")
+        os.replace(temporary, path)
 
     def _save(self, step: int, average: dict[str, Tensor]) -> None:
         state = {
@@ -123,6 +138,14 @@ class Loop(Generic[Batch]):
             "average": average,
             "rng": torch.get_rng_state(),
         }
-        temporary = self.run / "state.pt.partial"
+        temporary = self.run / f"{STATE_FILE}.partial"
         torch.save(state, temporary)
-        os.replace(temporary, self.run / "state.pt")
+        os.replace(temporary, self.run / STATE_FILE)
+
+
+def _check_finite(what: str, value: Tensor, step: int) -> None:
+    if not torch.isfinite(value):
+        raise CheckFailedError(
+            f"got a {what} of {value.item()} at step {step}; expected a finite number; "
+            "resume from the last checkpoint with a lower learning rate"
+        )

@@ -76,7 +76,7 @@ def rendered_pictures(
             for done, future in enumerate(as_completed(futures), 1):
                 future.result()
                 if done % 10 == 0 or done == len(todo):
-                    report(f"rendered {min(recipe.pictures, done * CHUNK)} of {len(todo) * CHUNK} pictures")
+                    report(f"rendered {done} of {len(todo)} chunks of {CHUNK} pictures")
     return Pictures(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _layout(recipe)})
 
 
