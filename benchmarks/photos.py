@@ -20,16 +20,15 @@ import cv2
 import numpy as np
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from decoding import decode_by_loop
-from side_by_side import interleaved_best
+from side_by_side import interleaved_best, random_network
 from vitruvian import zoo
 from vitruvian.hardware import probe
 from vitruvian.jobs import RUN_FILE, Job, run_job
 from vitruvian.media.sinks import JPEG_QUALITY
-from vitruvian.models.sapiens import SapiensConfig, build_network
 from vitruvian.predict import Model, load
 from vitruvian.tasks.base import Geometry, Origin, Provenance, Result
 from vitruvian.tasks.pose import COMPARED_SCORE, Pose
@@ -209,12 +208,3 @@ def measure_large(name: str, photos: Sequence[Path], work: Path) -> dict[str, An
         "network_share_of_wall": round(document["timings_s"]["network"] / document["wall_s"], 3),
         "road_stage_shares": stage_shares(out),
     }
-
-
-def random_network(config: SapiensConfig) -> nn.Module:
-    """A network whose weights are noise (deviation 0.02); its numbers mean nothing, its time and memory are real."""
-    network = build_network(config).to_empty(device="cpu")
-    torch.manual_seed(0)
-    for parameter in network.parameters():
-        parameter.requires_grad_(False).normal_(std=0.02)
-    return network

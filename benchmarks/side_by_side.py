@@ -1,4 +1,4 @@
-"""What the benchmarks share: interleaved best of several, the conditions of a measurement, a table, one JSON line."""
+"""What the benchmarks share: interleaved best of several, conditions, a table, one JSON line, random networks."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from typing import Any
 
 import cv2
 import torch
+from torch import nn
 
 from vitruvian.hardware.host import cpu_name, usable_cores
+from vitruvian.models.sapiens import SapiensConfig, build_network
 
 IDLE_CORES = 0.1
 """Cores busy with other programs, on average, above which a machine counts as shared."""
@@ -105,3 +107,11 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> None
 def print_json(document: Mapping[str, Any]) -> None:
     """One line for machines."""
     print(json.dumps(document, separators=(", ", ": ")))
+
+def random_network(config: SapiensConfig) -> nn.Module:
+    """A network whose weights are noise (deviation 0.02); its numbers mean nothing, its time and memory are real."""
+    network = build_network(config).to_empty(device="cpu")
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        parameter.requires_grad_(False).normal_(std=0.02)
+    return network

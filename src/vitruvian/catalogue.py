@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from vitruvian import zoo
 from vitruvian.errors import UsageError
 
+UNCONFIRMED = "(?)"
+HEADINGS = ("model", "also", "task", "size", "input", "licence", "weights")
 ADVICE = (
-    "Which should I use? Try the nano models first (nothing to download, small and imprecise); then 0.3b for speed, "
-    "1b for quality, 2b when the card has 24 GB or more."
+    f"{UNCONFIRMED} nobody has confirmed this id yet; the index page is facebook/sapiens on the hub.\n"
+    "Which should I use? The nano models to try things (nothing to download, small and imprecise); of the others the "
+    "larger the better and slower: 0.3b to 2b hold 1.3 to 8.7 GB of float32 weights."
 )
 
 
@@ -44,6 +48,12 @@ class CatalogueRow:
         """Input height x width."""
         return f"{self.input_hw[0]}x{self.input_hw[1]}"
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """The columns of `HEADINGS`."""
+        text = self.parameters_text, self.input_text
+        return self.model, self.alias or "", self.task, *text, self.licence, self.weights
+
     def to_json(self) -> dict[str, Any]:
         """Plain containers; `name` is what every command takes."""
         document = asdict(self)
@@ -74,6 +84,15 @@ def rows(task: str | None = None) -> list[CatalogueRow]:
     ]
 
 
+def table(listed: Sequence[CatalogueRow]) -> str:
+    """Aligned text; as wide as it must be, because a cut name cannot be typed."""
+    lines = [HEADINGS, *(row.cells for row in listed)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(HEADINGS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
 def _weights_text(spec: zoo.ModelSpec) -> str:
     if not spec.files:
         return "never published; give your own file"
@@ -81,4 +100,4 @@ def _weights_text(spec: zoo.ModelSpec) -> str:
     if isinstance(file, zoo.PackagedFile):
         return "in the package"
     assert isinstance(file, zoo.RemoteFile)
-    return f"{file.repo_id}{'' if file.confirmed else ' (id not confirmed)'}"
+    return f"{file.repo_id}{'' if file.confirmed else f' {UNCONFIRMED}'}"

@@ -157,6 +157,7 @@ def load(
     micro_batch: int | None = None,
     accept_licence: Collection[str] = (),
     ask: Callable[[str], bool] | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Model:
     """Find, fetch, check and build a model by catalogue name or by the path of a weight file.
 
@@ -172,7 +173,7 @@ def load(
         because = "the first accelerator" if hardware.accelerators else "no accelerator that this torch can use"
         decisions.append(Decision(what="device", value=device, because=because))
     weights: LoadedWeights = load_weights(
-        name, device=hardware.check_device(device), accept_licence=accept_licence, ask=ask
+        name, device=hardware.check_device(device), accept_licence=accept_licence, ask=ask, report=report
     )
     if micro_batch is None:
         micro_batch, because = _default_batch(weights.spec, device)

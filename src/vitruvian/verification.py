@@ -69,6 +69,7 @@ def verify(
     on: Path | None = None,
     accept_licence: Collection[str] = (),
     ask: Callable[[str], bool] | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Verification:
     """Load strictly and, with `against`, compare on real pictures.
 
@@ -79,7 +80,7 @@ def verify(
     """
     if against is not None and not against.is_file():
         raise UsageError(f"got --against {against.name}, which is no file; expected a _torchscript.pt2; check the path")
-    loaded = load_weights(name, accept_licence=accept_licence, ask=ask)
+    loaded = load_weights(name, accept_licence=accept_licence, ask=ask, report=report)
     plain = Verification(
         model=loaded.spec.name,
         parameters=sum(parameter.numel() for parameter in loaded.network.parameters()),

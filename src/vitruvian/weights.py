@@ -48,7 +48,7 @@ def load_weights(
         files = [read_weights(path) for path in paths]
     loaded = load_network(spec.config, _together(files), device=device)
     provenance = Provenance(model=spec.name, weights_sha256=_fingerprint(paths), licence=spec.licence)
-    notes = tuple(note for file in files for note in file.notes) + loaded.notes
+    notes = tuple(dict.fromkeys([*(note for file in files for note in file.notes), *loaded.notes]))
     return LoadedWeights(spec=spec, network=loaded.network, provenance=provenance, notes=notes)
 
 

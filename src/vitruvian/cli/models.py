@@ -14,7 +14,7 @@ def models(
     ] = None,
 ) -> None:
     """List every model: task, size, licence, where the weights come from."""
-    from vitruvian.catalogue import ADVICE, rows
+    from vitruvian.catalogue import ADVICE, rows, table
 
     listed = rows(task)
     if json:
@@ -22,13 +22,5 @@ def models(
 
         print(encoder.dumps([row.to_json() for row in listed], indent=2))
         return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in ("model", "task", "parameters", "input", "licence", "weights"):
-        table.add_column(column, no_wrap=column != "weights", overflow="fold")
-    for row in listed:
-        table.add_row(row.name, row.task, row.parameters_text, row.input_text, row.licence, row.weights)
-    Console().print(table)
-    print(ADVICE)
+    print(table(listed))
+    print(f"\n{ADVICE}")

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from vitruvian.errors import EXIT_OK, InputError, InterruptedRunError, UsageError
+
+if TYPE_CHECKING:
+    from vitruvian.jobs import Job
+    from vitruvian.predict import Model
+    from vitruvian.zoo import TaskName
 
 Inputs = Annotated[
     list[str],
@@ -41,6 +48,27 @@ Boxes = Annotated[
 FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored picture; twice the time.")]
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Options:
+    """What the running verbs have in common, as typed."""
+
+    inputs: list[str]
+    out: Path
+    model: str | None
+    formats: str
+    recursive: bool
+    resume: bool
+    overwrite: bool
+    device: str | None
+    batch: int | None
+    accept_licence: list[str] | None
+    explain: bool
+    json: bool
+    quiet: bool
+    boxes: Path | None = None
+    flip_test: bool = False
+
+
 def pose(
     inputs: Inputs,
     out: Out,
@@ -59,145 +87,94 @@ def pose(
     quiet: Quiet = False,
 ) -> None:
     """Keypoints of persons: JSON, COCO results, drawings. Without --boxes the whole picture is one person."""
-    _run("pose", **locals())
+    _run("pose", Options(**locals()))
 
 
-def seg(
-    inputs: Inputs,
-    out: Out,
-    model: ModelName = None,
-    formats: Formats = "",
-    recursive: Recursive = False,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    device: Device = None,
-    batch: Batch = None,
-    accept_licence: Accept = None,
-    explain: Explain = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Body parts: palette PNG at source size, drawings."""
-    _run("seg", **locals())
+def _dense_verb(task: TaskName, description: str) -> Callable[..., None]:
+    """A verb for whole pictures; all take the same options."""
+
+    def verb(
+        inputs: Inputs,
+        out: Out,
+        model: ModelName = None,
+        formats: Formats = "",
+        recursive: Recursive = False,
+        resume: Resume = False,
+        overwrite: Overwrite = False,
+        device: Device = None,
+        batch: Batch = None,
+        accept_licence: Accept = None,
+        explain: Explain = False,
+        json: Json = False,
+        quiet: Quiet = False,
+    ) -> None:
+        _run(task, Options(**{name: value for name, value in locals().items() if name != "task"}))
+
+    verb.__name__, verb.__doc__ = task, description
+    return verb
 
 
-def depth(
-    inputs: Inputs,
-    out: Out,
-    model: ModelName = None,
-    formats: Formats = "",
-    recursive: Recursive = False,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    device: Device = None,
-    batch: Batch = None,
-    accept_licence: Accept = None,
-    explain: Explain = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Relative depth of persons (0 nearest, larger is farther): float32 NPY, 16-bit PNG, EXR, drawings."""
-    _run("depth", **locals())
+seg = _dense_verb("seg", "Body parts: palette PNG at source size, drawings.")
+depth = _dense_verb(
+    "depth", "Relative depth of persons (0 nearest, larger is farther): float32 NPY, 16-bit PNG, EXR, drawings."
+)
+normal = _dense_verb("normal", "Surface normals: float32 NPY, 16-bit PNG, EXR, drawings.")
+features = _dense_verb("features", "Feature maps of the encoder: float32 NPY (C,h,w).")
 
 
-def normal(
-    inputs: Inputs,
-    out: Out,
-    model: ModelName = None,
-    formats: Formats = "",
-    recursive: Recursive = False,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    device: Device = None,
-    batch: Batch = None,
-    accept_licence: Accept = None,
-    explain: Explain = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Surface normals: float32 NPY, 16-bit PNG, EXR, drawings."""
-    _run("normal", **locals())
-
-
-def features(
-    inputs: Inputs,
-    out: Out,
-    model: ModelName = None,
-    formats: Formats = "",
-    recursive: Recursive = False,
-    resume: Resume = False,
-    overwrite: Overwrite = False,
-    device: Device = None,
-    batch: Batch = None,
-    accept_licence: Accept = None,
-    explain: Explain = False,
-    json: Json = False,
-    quiet: Quiet = False,
-) -> None:
-    """Feature maps of the encoder: float32 NPY (C,h,w)."""
-    _run("features", **locals())
-
-
-def _run(
-    task: Literal["pose", "seg", "depth", "normal", "features"],
-    *,
-    inputs: list[str],
-    out: Path,
-    model: str | None,
-    formats: str,
-    recursive: bool,
-    resume: bool,
-    overwrite: bool,
-    device: str | None,
-    batch: int | None,
-    accept_licence: list[str] | None,
-    explain: bool,
-    json: bool,
-    quiet: bool,
-    boxes: Path | None = None,
-    flip_test: bool = False,
-) -> None:
-    if resume and overwrite:
+def _run(task: TaskName, options: Options) -> None:
+    if options.resume and options.overwrite:
         raise UsageError("got --resume and --overwrite; expected one of them; --resume keeps what matches")
-    from vitruvian.cli.screen import ask_on_terminal, progress_line, say_failures, summary
-    from vitruvian.jobs import Job, run_job
+    from vitruvian.cli.screen import progress_line, say_failures, summary
+    from vitruvian.jobs import run_job
+
+    model = _load(task, options)
+    if options.explain:
+        for decision in model.decisions:
+            print(decision)
+    try:
+        with progress_line(quiet=options.quiet or options.json) as on_progress:
+            progress = run_job(model, _job(options), on_progress)
+    except KeyboardInterrupt as stop:
+        raise InterruptedRunError(f"interrupted; what is whole was kept in {options.out}; --resume goes on") from stop
+    if options.json:
+        print((options.out / "run.json").read_text(encoding="utf-8"), end="")
+    elif not options.quiet:
+        print(summary(progress, options.out))
+    say_failures(progress)
+    raise typer.Exit(InputError.exit_code if progress.failures else EXIT_OK)
+
+
+def _load(task: TaskName, options: Options) -> Model:
+    from vitruvian.cli.screen import ask_on_terminal, say
     from vitruvian.predict import load
     from vitruvian.zoo import DEFAULT_MODELS
 
-    loaded = load(
-        model or DEFAULT_MODELS[task],
-        device=device,
-        micro_batch=batch,
-        accept_licence=accept_licence or (),
+    model = load(
+        options.model or DEFAULT_MODELS[task],
+        device=options.device,
+        micro_batch=options.batch,
+        accept_licence=options.accept_licence or (),
         ask=ask_on_terminal(),
+        report=say,
     )
-    if loaded.task.name != task:
+    if model.task.name != task:
         raise UsageError(
-            f"got the {loaded.task.name} model {loaded.spec.name} for `vitruvian {task}`; expected a {task} model; "
-            f"`vitruvian models` lists them, `vitruvian {loaded.task.name}` runs this one"
+            f"got the {model.task.name} model {model.spec.name} for `vitruvian {task}`; expected a {task} model; "
+            f"`vitruvian models` lists them, `vitruvian {model.task.name}` runs this one"
         )
-    job = Job(
-        inputs=inputs,
-        out=out,
-        formats=tuple(part.strip() for part in formats.split(",") if part.strip()),
-        mode="resume" if resume else "overwrite" if overwrite else "new",
-        recursive=recursive,
-        flip_test=flip_test,
-        boxes=boxes,
+    return model
+
+
+def _job(options: Options) -> Job:
+    from vitruvian.jobs import Job
+
+    return Job(
+        inputs=options.inputs,
+        out=options.out,
+        formats=tuple(part.strip() for part in options.formats.split(",") if part.strip()),
+        mode="resume" if options.resume else "overwrite" if options.overwrite else "new",
+        recursive=options.recursive,
+        flip_test=options.flip_test,
+        boxes=options.boxes,
     )
-    if explain:
-        for decision in loaded.decisions:
-            print(decision)
-    try:
-        with progress_line(quiet=quiet or json) as on_progress:
-            progress = run_job(loaded, job, on_progress)
-    except KeyboardInterrupt as stop:
-        raise InterruptedRunError(f"interrupted; what is whole was kept in {out}; --resume goes on") from stop
-    if json:
-        print((out / "run.json").read_text(encoding="utf-8"), end="")
-    elif not quiet:
-        print(summary(progress, out))
-    say_failures(progress)
-    if progress.failures:
-        raise typer.Exit(InputError.exit_code)
-    raise typer.Exit(EXIT_OK)

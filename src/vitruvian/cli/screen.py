@@ -32,6 +32,11 @@ def line_of(progress: Progress) -> str:
     return f"{progress.seen} of {progress.total} pictures, {progress.per_second:.1f}/s{left}{_extras(progress)}"
 
 
+def say(line: str) -> None:
+    """A remark beside the results, on standard error."""
+    print(line, file=sys.stderr)
+
+
 def say_failures(progress: Progress) -> None:
     """Each failed input by name and reason on standard error."""
     for failure in progress.failures:

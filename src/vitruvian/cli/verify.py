@@ -24,10 +24,18 @@ def verify(
     accept_licence: Annotated[list[str] | None, typer.Option("--accept-licence", metavar="NAME")] = None,
 ) -> None:
     """Strict load, sha256, and agreement with an official file in task units (exit 6 if it does not agree)."""
-    from vitruvian.cli.screen import ask_on_terminal
+    from vitruvian.cli.screen import ask_on_terminal, say
     from vitruvian.verification import verify as run
 
-    found = run(model, against=against, trust=trust, on=on, accept_licence=accept_licence or (), ask=ask_on_terminal())
+    found = run(
+        model,
+        against=against,
+        trust=trust,
+        on=on,
+        accept_licence=accept_licence or (),
+        ask=ask_on_terminal(),
+        report=say,
+    )
     print(f"{found.model}: every key and shape matches, {found.parameters / 1e6:.2f} M parameters")
     print(f"sha256 {found.weights_sha256}")
     for note in found.notes:

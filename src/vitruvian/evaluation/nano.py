@@ -1,8 +1,8 @@
 """How good the embedded networks are on synthetic people they never saw, beside a prediction that looks at nothing.
 
 `python -m vitruvian.evaluation.nano [--pictures N]` renders held-out pictures, runs the four tasks through the same
-road as the command line, and prints a Markdown table and one JSON line. The baseline predicts the mean of other pictures:
-mean keypoints of a box, the most frequent label, the mean depth and the mean normal of each pixel.
+road as the command line, and prints a Markdown table and one JSON line. The baseline predicts the mean of other
+pictures: mean keypoints of a box, the most frequent label, the mean depth and the mean normal of each pixel.
 """
 
 # Shape suffixes: P persons, K keypoints, H W picture, C classes.

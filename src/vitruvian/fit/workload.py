@@ -83,7 +83,7 @@ class Workload:
 
 
 def meta_copy(module: nn.Module) -> nn.Module:
-    """A copy of a module on the meta device, plain tensor attributes too; the original and its memory stay untouched."""
+    """A copy of a module on meta, plain tensor attributes too; the original and its memory stay untouched."""
     memo: dict[int, Any] = {
         id(parameter): nn.Parameter(torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
         for parameter in module.parameters()

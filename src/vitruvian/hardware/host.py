@@ -55,7 +55,10 @@ def _quota_cores(root: Path) -> float | None:
 
 def _reclaimable_bytes(root: Path) -> int:
     """File cache that a control group counts as used but gives back on demand: gigabytes after reading weight files."""
-    for path, key in ((root / "memory.stat", "inactive_file"), (root / "memory" / "memory.stat", "total_inactive_file")):
+    for path, key in (
+        (root / "memory.stat", "inactive_file"),
+        (root / "memory" / "memory.stat", "total_inactive_file"),
+    ):
         try:
             rows = dict(line.split() for line in path.read_text().splitlines())
             return int(rows[key])

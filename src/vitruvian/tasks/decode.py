@@ -113,10 +113,12 @@ def _blur_near(heat_NHW: Tensor, y_N: Tensor, x_N: Tensor) -> Tensor:
     height, width = heat_NHW.shape[1:]
     device = heat_NHW.device
     reach = torch.arange(_SIDE, device=device) - _SIDE // 2
-    rows_NS, columns_NS = y_N[:, None] + reach, x_N[:, None] + reach
-    flat_NSS = rows_NS.clamp(0, height - 1)[:, :, None] * width + columns_NS.clamp(0, width - 1)[:, None, :]
-    inside_NSS = _within(rows_NS, height)[:, :, None] & _within(columns_NS, width)[:, None, :]
-    window_NT = torch.where(inside_NSS.flatten(1), heat_NHW.flatten(1).gather(1, flat_NSS.flatten(1)), 0.0)
+    offset_T = (reach[:, None] * width + reach).flatten()
+    flat_NT = ((y_N * width + x_N)[:, None] + offset_T).clamp(0, height * width - 1)
+    row_inside_NS = _inside(height, reach).index_select(0, y_N)
+    column_inside_NS = _inside(width, reach).index_select(0, x_N)
+    inside_NSS = row_inside_NS[:, :, None] & column_inside_NS[:, None, :]
+    window_NT = torch.where(inside_NSS.flatten(1), heat_NHW.flatten(1).gather(1, flat_NT), 0.0)
     # Both passes of the separable blur in one small matrix product over all maps.
     band_3S = torch.stack([functional.pad(_taps(device), (i, 2 - i)) for i in range(3)])
     near_N33 = (window_NT @ torch.kron(band_3S, band_3S).T).unflatten(1, (3, 3))
@@ -124,8 +126,10 @@ def _blur_near(heat_NHW: Tensor, y_N: Tensor, x_N: Tensor) -> Tensor:
     return _repeat_edge(near_N33, x_N, width, dim=2)
 
 
-def _within(index: Tensor, length: int) -> Tensor:
-    return (index >= 0) & (index < length)
+def _inside(length: int, reach: Tensor) -> Tensor:
+    """Which places of a window lie on the map, for every position of its middle: (length,S)."""
+    index_LS = torch.arange(length, device=reach.device)[:, None] + reach
+    return (index_LS >= 0) & (index_LS < length)
 
 
 def _repeat_edge(near_N33: Tensor, position_N: Tensor, length: int, dim: int) -> Tensor:
