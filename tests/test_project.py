@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "vitruvian"
 FLOORS = {
     0: ("errors", "cache", "stages"),
     1: ("models", "tasks", "media", "hardware", "people"),
-    2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue"),
+    2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue", "readback"),
     3: ("training",),
     4: ("predict", "jobs", "coco"),
     5: ("demo", "verification", "evaluation"),

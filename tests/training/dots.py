@@ -20,7 +20,8 @@ for _k, _mirrored in enumerate(FLIP):
 _PAIRED = {number for pair in label_set(28).flip_pairs for number in pair}
 CLASS_OF[0] = next(number for number in range(1, 28) if number not in _PAIRED)
 
-COLOURS = np.array([[60 + 90 * (k % 3), 60 + 90 * (k // 3 % 3), 60 + 90 * (k // 9)] for k in range(17)], np.uint8)
+COLOURS = np.array([[250, 14 * k, 240 - 14 * k] for k in range(17)], np.uint8)
+"""Of one brightness, so that no faded edge of a dot looks like another dot."""
 CENTRES_K2 = np.array([[SPACING * (k % COLUMNS + 0.5), SPACING * (k // COLUMNS + 0.75)] for k in range(17)])
 DEPTHS_M = np.array([2 + 0.125 * ((5 * k) % 17) for k in range(17)])
 NORMALS_K3 = np.array([[np.sin(0.3 * k - 2.4), 0.1, -np.cos(0.3 * k - 2.4)] for k in range(17)])

@@ -74,9 +74,9 @@ def test_the_position_table_tells_rows_and_columns_apart() -> None:
     assert table.shape == (12, 16)
     assert table.abs().max() <= 1
     assert len(torch.unique(table, dim=0)) == 12
-    rows, columns = table.reshape(3, 4, 2, 8).unbind(2)
-    assert (rows == rows[:, :1]).all()
-    assert (columns == columns[:1]).all()
+    columns, rows = table.reshape(3, 4, 2, 8).unbind(2)
+    torch.testing.assert_close(rows, rows[:, :1].expand_as(rows))
+    torch.testing.assert_close(columns, columns[:1].expand_as(columns))
     torch.testing.assert_close(columns[0, 1, [0, 4]], torch.stack([torch.tensor(1.0).sin(), torch.tensor(1.0).cos()]))
 
 

@@ -1,9 +1,4 @@
-"""Read results back: the description of any file, and depth and normals from their 16-bit PNGs.
-
-In: files that a sink wrote. Out: their `about` as a dict; float32 arrays. Everything needed stands in the files.
-"""
-
-# H W height and width, 3 = x y z.
+"""Read back what a sink wrote: the description of any file, and the codes of 16-bit PNGs."""
 
 from __future__ import annotations
 
@@ -18,9 +13,6 @@ from vitruvian.errors import InputError, UsageError
 from vitruvian.media.names import printable, shown
 from vitruvian.media.png import read_png_text
 from vitruvian.media.sinks import ABOUT_KEY
-
-LAST_STEP = 65_534
-"""Valid codes of a 16-bit map run from 1 to 65535; 0 marks pixels without a value."""
 
 
 def read_about(path: str | Path) -> dict[str, Any]:
@@ -39,40 +31,6 @@ def read_about(path: str | Path) -> dict[str, Any]:
     if not isinstance(about, dict):
         raise InputError(f"{shown(path)} carries no description; expected a file that this program wrote")
     return about
-
-
-def depth_from_png(path: str | Path) -> np.ndarray:
-    """Depth (H,W) float32 in the unit that `read_about` names; NaN where the map has no value.
-
-    depth = near + (code - 1) / 65534 (far - near), code 0 invalid.
-    """
-    path = Path(path)
-    near, far = _range(path, read_about(path))
-    code_HW = _codes(path, channels=1)
-    depth_HW = near + (code_HW.astype(np.float64) - 1) / LAST_STEP * (far - near)
-    return np.where(code_HW == 0, np.nan, depth_HW).astype(np.float32)
-
-
-def normals_from_png(path: str | Path) -> np.ndarray:
-    """Normals (H,W,3) float32 in the frame that `read_about` names, as stored (unit length up to rounding); NaN where
-    the map has no value.
-
-    n = 2 (code - 1) / 65534 - 1 per component, code 0 invalid.
-    """
-    code_HW3 = _codes(Path(path), channels=3)
-    normal_HW3 = (code_HW3.astype(np.float32) - 1) * np.float32(2 / LAST_STEP) - 1
-    normal_HW3[(code_HW3 == 0).any(axis=-1)] = np.nan
-    return normal_HW3
-
-
-def _range(path: Path, about: dict[str, Any]) -> tuple[float, float]:
-    """Values of the first and the last code: `encoding.near/far`, or `min/max` as the depth task writes them."""
-    encoding = about.get("encoding")
-    near_far = (encoding.get("near"), encoding.get("far")) if isinstance(encoding, dict) else None
-    near, far = near_far or (about.get("min"), about.get("max"))
-    if not isinstance(near, (int, float)) or not isinstance(far, (int, float)):
-        raise InputError(f"{shown(path)} does not say its range; expected a depth map that this program wrote")
-    return float(near), float(far)
 
 
 def _about_text(path: Path) -> str | None:
@@ -110,7 +68,8 @@ def _exr_text(path: Path) -> str | None:
     return text if isinstance(text, str) else None
 
 
-def _codes(path: Path, *, channels: int) -> np.ndarray:
+def read_codes(path: Path, *, channels: int) -> np.ndarray:
+    """uint16 codes (H,W) or (H,W,3) RGB of a 16-bit PNG; `InputError` for anything else."""
     import cv2
 
     try:
