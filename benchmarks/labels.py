@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from timing import interleaved_best_s
+from side_by_side import interleaved_best
 from vitruvian.tasks.upsample_labels import upsample_labels
 
 CLASSES, LOGITS_HW, SOURCE_HW = 28, (512, 384), (2160, 3840)
@@ -89,7 +89,7 @@ def measure(rounds: int = 5) -> dict[str, Any]:
     def run(method: str) -> None:
         labels[method] = METHODS[method](logits_Chw, SOURCE_HW)
 
-    best_s = interleaved_best_s({"usual": lambda: run("usual"), "ours": lambda: run("ours")}, rounds)
+    best = interleaved_best({"usual": lambda: run("usual"), "ours": lambda: run("ours")}, rounds)
     extra = {method: _extra_bytes(method) for method in METHODS}
     return {
         "benchmark": "labels",
@@ -101,9 +101,9 @@ def measure(rounds: int = 5) -> dict[str, Any]:
         "processor": platform.machine(),
         "torch": torch.__version__,
         "rounds": rounds,
-        "usual_s": round(best_s["usual"], 4),
-        "ours_s": round(best_s["ours"], 4),
-        "speed_up": round(best_s["usual"] / best_s["ours"], 1),
+        "usual_s": round(best["usual"].wall_s, 4),
+        "ours_s": round(best["ours"].wall_s, 4),
+        "speed_up": round(best["usual"].wall_s / best["ours"].wall_s, 1),
         "usual_extra_bytes": extra["usual"],
         "ours_extra_bytes": extra["ours"],
         "different_labels": int((labels["usual"] != labels["ours"]).sum()),

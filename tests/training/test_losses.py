@@ -165,6 +165,11 @@ def test_denominators_count_what_the_published_recipe_counts() -> None:
     assert seg_cross_entropy(logits, labels).mean.item() == pytest.approx(uniform / 2), "ignored pixels count"
     weighted = seg_cross_entropy(logits, labels, torch.tensor([1.0, 8.0, 1.0, 1.0])).mean.item()
     assert weighted == pytest.approx(8 * uniform / 2), "class weights are not renormalised"
+    up, wall = torch.tensor([0.0, 1.0, 0.0]), torch.tensor([-1000.0, 0.0, 0.0])
+    target = torch.stack([up, wall, wall, wall], dim=1).reshape(1, 3, 2, 2)
+    sideways = torch.tensor([2.0, 0.0, 0.0]).reshape(1, 3, 1, 1).expand(1, 3, 2, 2)
+    assert normal_cosine(sideways, target).mean.item() == pytest.approx(1), "valid pixels alone"
+    assert normal_l1(sideways, target).mean.item() == pytest.approx(3), "the sum over channels, not normalised"
 
 
 @pytest.mark.parametrize(("hardest", "expected"), [(1, 9.0), (2, 6.5), (3, 14 / 3)])

@@ -126,6 +126,15 @@ def test_joints_outside_a_crop_are_taught_as_empty_maps(
         assert drawn == seen
 
 
+@pytest.mark.parametrize(("past_px", "drawn"), [(-3, True), (3, False)])
+def test_a_joint_just_outside_is_outside(
+    monkeypatch: pytest.MonkeyPatch, pictures: Pictures, past_px: float, drawn: bool
+) -> None:
+    edge = dots.CENTRES_K2[6, 0] + past_px  # its target's window would reach into the crop
+    cut = Crop(picture=0, person=0, corner_xy=(edge, EDGE), size_wh=(120, 160), flipped=False)
+    assert bool(batch_of(monkeypatch, pictures, cut).heat_BKhw[0, 6].any()) == drawn
+
+
 def test_hidden_keypoints_are_empty_and_follow_the_flip(monkeypatch: pytest.MonkeyPatch, pictures: Pictures) -> None:
     crops = [crop("whole", flipped=flipped, picture=3) for flipped in (False, True)]
     batch = batch_of(monkeypatch, pictures, *crops)

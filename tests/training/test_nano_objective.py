@@ -51,6 +51,14 @@ def test_perfect_outputs_cost_nothing_and_each_part_notices_its_own_error(batch:
         assert {name for name in parts if changed[name] > parts[name] + 0.01} == {kind}
 
 
+def test_depth_of_the_background_is_taught_too(batch: Batch) -> None:
+    wrong = Oracle(batch)
+    background = (batch.depth_BHW < 0)[:, None]
+    wrong.raw["depth"] = torch.where(background, wrong.raw["depth"] + 1, wrong.raw["depth"])
+    found = joint_loss(wrong, batch, RECIPE, autocast_bf16=False)[1]["depth"]
+    assert found == pytest.approx(2 * 0.3 * background.float().mean().item(), rel=1e-3)
+
+
 def test_normals_of_the_background_count_less_than_those_of_persons(batch: Batch) -> None:
     errors = {}
     for where, mask in {"person": batch.person_Bhw, "elsewhere": ~batch.person_Bhw}.items():
