@@ -49,7 +49,7 @@ def mixed_sizes(originals: Path, folder: Path, amount: int) -> list[Path]:
     """Write `amount` JPEG copies of the photographs in a folder, each of its own size, in a shuffled order of sizes."""
     paths = sorted(path for path in originals.iterdir() if path.suffix.lower() in SUFFIXES)
     if not paths:
-        raise SystemExit(f"got {originals}, a folder without photographs; expected .jpg or .png; give one with --photos")
+        raise SystemExit(f"got {originals}, a folder without .jpg or .png files; name one with photographs by --photos")
     folder.mkdir()
     long_sides = np.random.default_rng(0).permutation(np.geomspace(*LONG_SIDES_PX, amount))
     copies = []

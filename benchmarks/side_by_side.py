@@ -108,6 +108,7 @@ def print_json(document: Mapping[str, Any]) -> None:
     """One line for machines."""
     print(json.dumps(document, separators=(", ", ": ")))
 
+
 def random_network(config: SapiensConfig) -> nn.Module:
     """A network whose weights are noise (deviation 0.02); its numbers mean nothing, its time and memory are real."""
     network = build_network(config).to_empty(device="cpu")

@@ -34,11 +34,6 @@ class CatalogueRow:
     """Where they come from, in words."""
 
     @property
-    def name(self) -> str:
-        """Both names, for people."""
-        return f"{self.model} (= {self.alias})" if self.alias else self.model
-
-    @property
     def parameters_text(self) -> str:
         """Parameters with a unit people read."""
         return f"{self.parameters / 1e9:.2f} B" if self.parameters >= 1e8 else f"{self.parameters / 1e6:.1f} M"

@@ -2,7 +2,7 @@
 
 `load(name)` gives a `Model`; calling it with inputs yields results in input order. Nothing is loaded whole: at most a
 few decoded pictures are alive at a time. Reading, cropping, finishing and writing run in threads beside the network,
-which dominates time for every published size.
+which dominates time for every published size; small networks on a CPU run in those threads, too, one core each.
 """
 
 from __future__ import annotations
@@ -39,6 +39,9 @@ T = TypeVar("T")
 
 AHEAD_PER_WORKER = 3
 """Pictures in flight per thread; two hide the network's time, the third evens out picture sizes."""
+
+SMALL_PARAMETERS = 50_000_000
+"""Networks below this are small: their single operations take less than a millisecond."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +83,10 @@ class _Pending:
         return all(row is not None for row in self.rows)
 
 
+_Waiting = tuple[_Pending, int]
+"""A crop in line for the network: its picture and its place in it."""
+
+
 @dataclass(slots=True)
 class Timings:
     """Seconds spent in each stage, summed over threads."""
@@ -115,6 +122,14 @@ class Model:
     micro_batch: int
     decisions: tuple[Decision, ...]
     notes: tuple[str, ...] = ()
+
+    @property
+    def one_core_each(self) -> bool:
+        """Whether micro-batches run beside each other, each on one core, instead of one by one on all cores.
+
+        Threads that share one small operation wait for each other longer than they compute.
+        """
+        return self.device == "cpu" and self.spec.config.parameters < SMALL_PARAMETERS
 
     def __call__(
         self, inputs: Inputs, *, recursive: bool = False, regions_of: RegionsOf = whole_picture, flip_test: bool = False
@@ -194,7 +209,9 @@ def load(
 
 def _default_batch(spec: zoo.ModelSpec, device: str) -> tuple[int, str]:
     """A cautious size until batches are planned from memory and measured."""
-    if spec.config.parameters < 50e6:
+    if spec.config.parameters < SMALL_PARAMETERS:
+        if device == "cpu":
+            return 4, "a small network: every core runs a batch of its own, which should stay in the core's cache"
         return 8, "a small network; a batch spreads its fixed costs"
     if device == "cpu":
         return 1, "a large network keeps all cores busy with one picture"
@@ -221,7 +238,7 @@ class Road:
         with ThreadPoolExecutor(workers, initializer=_single_threaded) as pool:
             items = self._timed("read", read_ahead(iter(entries), workers=workers, ahead=ahead))
             prepared = ordered_map(_past_failures(self._prepare), items, pool, ahead=ahead)
-            rows = self._through_network(prepared)
+            rows = self._through_network(prepared, pool, workers)
             finished = ordered_map(_past_failures(self._finish), rows, pool, ahead=ahead)
             in_order = map(_past_failures(self.per_source), finished) if self.per_source else finished
             yield from ordered_map(_past_failures(deliver), in_order, pool, ahead=ahead)
@@ -244,33 +261,45 @@ class Road:
                 return Failure(name=item.name, index=item.index, reason=str(error))
         return _Prepared(item=item, crops=tuple(_Crop(canvas_HW3=canvas, geometry=geo) for canvas, geo in crops))
 
-    def _through_network(self, stream: Iterator[_Prepared | Failure]) -> Iterator[_Pending | Failure]:
-        """Fill micro-batches across pictures, grouped by canvas shape, and let pictures out whole and in order."""
+    def _through_network(
+        self, stream: Iterator[_Prepared | Failure], pool: ThreadPoolExecutor, workers: int
+    ) -> Iterator[_Pending | Failure]:
+        """Run micro-batches and let pictures out whole and in order."""
         line: list[_Pending | Failure] = []
-        groups: dict[tuple[int, int], list[tuple[_Pending, int]]] = {}
-        limit = max(self.model.micro_batch * 2, 8)
+        at_once = workers if self.model.one_core_each else 1
+        batches = self._micro_batches(stream, line, limit=max(self.model.micro_batch * (at_once + 1), 8))
+        ran = ordered_map(self._forward, batches, pool, ahead=at_once) if at_once > 1 else map(self._forward, batches)
+        for _ in ran:
+            yield from _take_complete(line)
+        yield from _take_complete(line)
+
+    def _micro_batches(
+        self, stream: Iterator[_Prepared | Failure], line: list[_Pending | Failure], limit: int
+    ) -> Iterator[Sequence[_Waiting]]:
+        """Put pictures in line and fill batches across them, grouped by canvas shape."""
+        groups: dict[tuple[int, int], list[_Waiting]] = {}
         for element in stream:
             if isinstance(element, Failure):
                 line.append(element)
-            else:
-                pending = _Pending(prepared=element, rows=[None] * len(element.crops))
-                line.append(pending)
-                for index, crop in enumerate(element.crops):
-                    group = groups.setdefault(crop.geometry.canvas_hw, [])
-                    group.append((pending, index))
-                    if len(group) == self.model.micro_batch:
-                        self._forward(groups.pop(crop.geometry.canvas_hw))
+                yield ()  # nothing to run, but the line may move
+                continue
+            pending = _Pending(prepared=element, rows=[None] * len(element.crops))
+            line.append(pending)
+            for index, crop in enumerate(element.crops):
+                group = groups.setdefault(crop.geometry.canvas_hw, [])
+                group.append((pending, index))
+                if len(group) == self.model.micro_batch:
+                    yield groups.pop(crop.geometry.canvas_hw)
+            if not element.crops:
+                yield ()
             if len(line) > limit:  # a rare canvas shape must not hold up the pictures behind it
-                self._flush(groups)
-            yield from _take_complete(line)
-        self._flush(groups)
-        yield from _take_complete(line)
+                yield from groups.values()
+                groups.clear()
+        yield from groups.values()
 
-    def _flush(self, groups: dict[tuple[int, int], list[tuple[_Pending, int]]]) -> None:
-        for canvas_hw in list(groups):
-            self._forward(groups.pop(canvas_hw))
-
-    def _forward(self, group: Sequence[tuple[_Pending, int]]) -> None:
+    def _forward(self, group: Sequence[_Waiting]) -> None:
+        if not group:
+            return
         with self.timings.measure("network"):
             canvases = [pending.prepared.crops[index].canvas_HW3 for pending, index in group]
             tensors = self.model.forward(canvases, flip_test=self.flip_test)

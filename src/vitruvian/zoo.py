@@ -24,7 +24,7 @@ from vitruvian.tasks.base import Task
 from vitruvian.tasks.depth import DepthTask
 from vitruvian.tasks.features import FeaturesTask
 from vitruvian.tasks.labels import keypoint_set, label_set
-from vitruvian.tasks.normal import CAMERA, PUBLISHED, NormalFrame, NormalTask
+from vitruvian.tasks.normal import CAMERA, NORMAL_FRAMES, PUBLISHED, NormalFrame, NormalTask
 from vitruvian.tasks.pose import PoseTask
 from vitruvian.tasks.seg import SegTask
 
@@ -216,7 +216,7 @@ def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         config=config,
         files=(LocalFile(path=path),),
         licence=metadata.get("licence", UNKNOWN_LICENCE if stored else SAPIENS_LICENCE),
-        normal_frame=CAMERA if stored else PUBLISHED,
+        normal_frame=NORMAL_FRAMES.get(metadata.get("normal_frame", ""), PUBLISHED),
     )
 
 

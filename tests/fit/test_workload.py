@@ -13,7 +13,7 @@ from vitruvian.models.sapiens import build_network
 
 
 class Mine(nn.Module):
-    """A user's module with all that a copy can get wrong: tied weights, buffers, a plain tensor, a hook."""
+    """A user's module with all that a copy can get wrong: tied weights, buffers, a plain tensor."""
 
     def __init__(self) -> None:
         super().__init__()

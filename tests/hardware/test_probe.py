@@ -51,7 +51,8 @@ def test_this_machine_is_sane() -> None:
 
 
 @pytest.mark.parametrize(
-    ("devices", "default"), [((), "cpu"), (("cuda:0", "cuda:1"), "cuda:0"), (("mps:0",), "mps:0"), (("xpu:0",), "xpu:0")]
+    ("devices", "default"),
+    [((), "cpu"), (("cuda:0", "cuda:1"), "cuda:0"), (("mps:0",), "mps:0"), (("xpu:0",), "xpu:0")],
 )
 def test_the_first_accelerator_is_the_default(devices: tuple[str, ...], default: str) -> None:
     assert machine(*devices).default_device == default

@@ -8,8 +8,6 @@ import sys
 from pathlib import Path
 
 CGROUP_ROOT = Path("/sys/fs/cgroup")
-NO_LIMIT_BYTES = 1 << 60
-"""Version 1 control groups write a huge number for "no limit"."""
 
 
 def cpu_name() -> str:
@@ -35,7 +33,7 @@ def memory_bytes(root: Path = CGROUP_ROOT) -> tuple[int, int]:
     total, free = _system_memory()
     limit = _first_number(root / "memory.max", root / "memory" / "memory.limit_in_bytes")
     used = _first_number(root / "memory.current", root / "memory" / "memory.usage_in_bytes")
-    if limit is not None and limit < NO_LIMIT_BYTES:
+    if limit is not None:  # "no limit" reads as no number, or as one far beyond any memory
         total = min(total, limit)
         held = max(0, (used or 0) - _reclaimable_bytes(root))
         free = min(free, max(0, limit - held))

@@ -50,6 +50,9 @@ CAMERA = NormalFrame(
 )
 """Camera axes, as synthetic people and networks trained on them have."""
 
+NORMAL_FRAMES = {frame.name: frame for frame in (PUBLISHED, CAMERA)}
+"""Frames by the name that weight files and results carry."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Normals(Result):

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vitruvian.models.sapiens.config import NANO_BACKBONE, NANO_HEADS, SapiensConfig
 from vitruvian.models.sapiens.heads import HEAD_PREFIX
+from vitruvian.tasks.normal import CAMERA
 
 LICENCE = "apache-2.0"
 
@@ -31,6 +32,6 @@ def write_weights(average: Mapping[str, Tensor], folder: Path) -> int:
         files[kind] = (tensors, SapiensConfig(backbone=NANO_BACKBONE, head=head))
     for name, (tensors, config) in files.items():
         halves = {key: value.to(torch.float16).contiguous() for key, value in tensors.items()}
-        metadata = {"vitruvian_config": json.dumps(config.to_json()), "licence": LICENCE, "format": "pt"}
+        metadata = {"vitruvian_config": json.dumps(config.to_json()), "licence": LICENCE, "normal_frame": CAMERA.name}
         save_file(halves, folder / f"{name}.safetensors", metadata=metadata)
     return sum((folder / f"{name}.safetensors").stat().st_size for name in files)
