@@ -16,7 +16,7 @@ from vitruvian.hub import RemoteFile
 from vitruvian.models.sapiens import BackboneConfig, HeadConfig, SapiensConfig, build_network, published_config
 from vitruvian.tasks.depth import DepthTask
 from vitruvian.tasks.features import FeaturesTask
-from vitruvian.tasks.normal import CAMERA, PUBLISHED, NormalFrame
+from vitruvian.tasks.normal import CAMERA, PUBLISHED, NormalFrame, NormalTask
 from vitruvian.tasks.pose import PoseTask
 from vitruvian.tasks.seg import SegTask
 from vitruvian.zoo import ALIASES, MODELS, LocalFile, PackagedFile, find, spec_of_file
