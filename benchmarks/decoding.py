@@ -18,11 +18,12 @@ import numpy as np
 import torch
 
 from side_by_side import interleaved_best
+from vitruvian.hardware.host import usable_cores
 from vitruvian.tasks.decode import decode_heatmaps
 
 INPUT_HW = (1024, 768)
 HEAT_HW = (256, 192)
-THREADS = 2
+THREADS = min(2, usable_cores())
 COMPARED_SCORE = 0.1
 """Locations are compared above this peak; the rest of the maps is noise alone."""
 

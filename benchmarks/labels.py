@@ -21,10 +21,11 @@ from torch import Tensor
 from torch.nn import functional
 
 from side_by_side import interleaved_best
+from vitruvian.hardware.host import usable_cores
 from vitruvian.tasks.upsample_labels import upsample_labels
 
 CLASSES, LOGITS_HW, SOURCE_HW = 28, (512, 384), (2160, 3840)
-THREADS = 2
+THREADS = min(2, usable_cores())
 BLOB_PX = 24
 """Size of the random blobs in logits pixels: more border than the outlines of a person have."""
 

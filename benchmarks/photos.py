@@ -54,12 +54,19 @@ def mixed_sizes(originals: Path, folder: Path, amount: int) -> list[Path]:
     long_sides = np.random.default_rng(0).permutation(np.geomspace(*LONG_SIDES_PX, amount))
     copies = []
     for index, long_side in enumerate(long_sides):
-        image = cv2.imread(str(paths[index % len(paths)]))
+        image = _read_bgr(paths[index % len(paths)])
         scale = long_side / max(image.shape[:2])
         smaller = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
         copies.append(folder / f"{index:03d}.jpg")
         cv2.imwrite(str(copies[-1]), smaller, [cv2.IMWRITE_JPEG_QUALITY, COPY_QUALITY])
     return copies
+
+
+def _read_bgr(path: Path) -> np.ndarray:
+    image = cv2.imread(str(path))
+    if image is None:
+        raise SystemExit(f"got {path}, which OpenCV cannot read; expected photographs; remove it from the folder")
+    return image
 
 
 @torch.inference_mode()
@@ -69,7 +76,7 @@ def plain_loop(model: Model, paths: Sequence[Path], out: Path) -> None:
     finish = {"pose": _plain_pose, "seg": _plain_seg}[model.task.name]
     mean_3, std_3 = np.array(MEAN_RGB, np.float32), np.array(STD_RGB, np.float32)
     for index, path in enumerate(paths):
-        image_HW3 = cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB)
+        image_HW3 = cv2.cvtColor(_read_bgr(path), cv2.COLOR_BGR2RGB)
         canvas_HW3, geometry = model.task.prepare(image_HW3, None)
         x_3HW = ((canvas_HW3.astype(np.float32) - mean_3) / std_3).transpose(2, 0, 1)
         raw = model.network(torch.from_numpy(np.ascontiguousarray(x_3HW))[None])

@@ -74,7 +74,7 @@ def test_persons_of_all_pictures_fill_batches_together(pose: Model) -> None:
 
     results = list(model(pictures(4), regions_of=regions_of))
     assert [len(result.scores_PK) for result in results] == persons  # type: ignore[attr-defined]
-    assert counting.sizes == [4, 4, 2], "tails run as they are, nothing is padded"
+    assert sorted(counting.sizes) == [2, 4, 4], "tails run as they are, nothing is padded"
 
 
 def test_a_bad_picture_fails_alone(pose: Model, tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def load_weights(
         spec = zoo.find(str(name))
         paths = locate(spec, accept_licence=accept_licence, ask=ask, report=report)
         files = [read_weights(path) for path in paths]
-    loaded = load_network(spec.config, _together(files), device=device)
+    loaded = load_network(spec.config, _taken(files), device=device)
     provenance = Provenance(model=spec.name, weights_sha256=_fingerprint(paths), licence=spec.licence)
     notes = tuple(dict.fromkeys([*(note for file in files for note in file.notes), *loaded.notes]))
     return LoadedWeights(spec=spec, network=loaded.network, provenance=provenance, notes=notes)
@@ -78,8 +78,13 @@ def _path_of(file: zoo.WeightSource, report: Callable[[str], None]) -> Path:
     return hub.fetch(file, report=report)
 
 
-def _together(files: list[WeightFile]) -> Mapping[str, Tensor]:
-    return {key: value for file in files for key, value in file.tensors.items()}
+def _taken(files: list[WeightFile]) -> Mapping[str, Tensor]:
+    """The tensors of all files, taken out of them: whoever converts them may let them go one by one."""
+    taken: dict[str, Tensor] = {}
+    for file in files:
+        taken |= file.tensors
+        file.tensors.clear()
+    return taken
 
 
 def _fingerprint(paths: list[Path]) -> str:

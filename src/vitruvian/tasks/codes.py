@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from vitruvian.tasks.bands import all_finite, any_nonzero, bands
+
 STEPS = 65534
 """Steps between code 1 and code 65535."""
 
@@ -37,9 +39,13 @@ def decode_depth(codes_HW: np.ndarray, low: float, high: float) -> np.ndarray:
 
 def encode_normals(normals_HW3: np.ndarray) -> np.ndarray:
     """uint16 (H,W,3) codes of unit normals; 0 0 0 where a normal is not finite or has no length."""
-    valid_HW = np.isfinite(normals_HW3).all(axis=2) & (np.abs(normals_HW3).max(axis=2) > 0)
-    share_HW3 = (np.where(valid_HW[..., None], normals_HW3, 0.0).clip(-1, 1) + 1) / 2
-    return np.where(valid_HW[..., None], np.rint(share_HW3 * STEPS) + 1, 0).astype(np.uint16)
+    codes_HW3 = np.zeros(normals_HW3.shape, np.uint16)
+    for rows in bands(*normals_HW3.shape[:2]):
+        band_HW3 = normals_HW3[rows]
+        valid_HW1 = (all_finite(band_HW3) & any_nonzero(band_HW3))[..., None]
+        share_HW3 = (np.where(valid_HW1, band_HW3, 0.0).clip(-1, 1) + 1) / 2
+        np.copyto(codes_HW3[rows], np.rint(share_HW3 * STEPS) + 1, where=valid_HW1, casting="unsafe")
+    return codes_HW3
 
 
 def decode_normals(codes_HW3: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
+from vitruvian.tasks.bands import all_finite, bands
 from vitruvian.tasks.labels import Colour, KeypointSet, LabelSet
 
 _SHIFT = 4
@@ -109,10 +110,9 @@ def draw_labels(image_HW3: np.ndarray, labels_HW: np.ndarray, label_set: LabelSe
     canvas = cv2.addWeighted(image_HW3, 0.5, cv2.applyColorMap(labels_HW, palette[:, None]), 0.5, 0)
     dimmed_HW3 = cv2.LUT(image_HW3, (np.arange(256) * 0.7).astype(np.uint8))
     cv2.copyTo(dimmed_HW3, (labels_HW == 0).view(np.uint8), canvas)
-    outline_HW = _outline(labels_HW)
     light = (palette * 0.35 + 255 * 0.65).astype(np.uint8)
-    canvas[outline_HW] = light[labels_HW[outline_HW]]
-    shares = np.bincount(labels_HW.ravel(), minlength=label_set.count) / max(labels_HW.size, 1)
+    cv2.copyTo(cv2.applyColorMap(labels_HW, light[:, None]), _outline(labels_HW).view(np.uint8), canvas)
+    shares = cv2.calcHist([labels_HW], [0], None, [256], [0, 256]).ravel() / max(labels_HW.size, 1)
     present = [index for index in range(1, label_set.count) if shares[index] > 5e-4]
     _legend(canvas, [(label_set.names[index].replace("_", " "), label_set.palette[index]) for index in present])
     return canvas
@@ -166,9 +166,12 @@ def draw_depth(depth_HW: np.ndarray, mask_HW: np.ndarray | None = None) -> np.nd
         return canvas
     low, high = np.percentile(depth_HW[shown_HW], (1, 99))
     span = high - low if high > low else 1.0
-    near_HW = 1 - np.clip((np.where(shown_HW, depth_HW, low) - low) / span, 0, 1)
-    colour_HW3 = cv2.applyColorMap(np.rint(near_HW * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)[..., ::-1]
-    return np.where(shown_HW[..., None], colour_HW3, canvas)
+    for rows in bands(*depth_HW.shape):
+        near_HW = 1 - np.clip((np.where(shown_HW[rows], depth_HW[rows], low) - low) / span, 0, 1)
+        colour_HW3 = cv2.applyColorMap(np.rint(near_HW * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)
+        cv2.cvtColor(colour_HW3, cv2.COLOR_BGR2RGB, dst=colour_HW3)
+        cv2.copyTo(colour_HW3, shown_HW[rows].view(np.uint8), canvas[rows])
+    return canvas
 
 
 def draw_normals(
@@ -178,12 +181,15 @@ def draw_normals(
 
     Grey where there is no value (not finite) or outside the mask.
     """
-    shown_HW = np.isfinite(normals_HW3).all(axis=2)
-    if mask_HW is not None:
-        shown_HW &= mask_HW > 0
-    signed_HW3 = np.where(shown_HW[..., None], normals_HW3, 0).clip(-1, 1) * np.array(to_display, np.float32)
-    levels_HW3 = ((signed_HW3 + 1) / 2 * 255).astype(np.uint8)
-    return np.where(shown_HW[..., None], levels_HW3, np.uint8(NO_VALUE_LEVEL))
+    canvas = np.full(normals_HW3.shape, NO_VALUE_LEVEL, np.uint8)
+    signs_3 = np.array(to_display, np.float32)
+    for rows in bands(*normals_HW3.shape[:2]):
+        shown_HW = all_finite(normals_HW3[rows])
+        if mask_HW is not None:
+            shown_HW &= mask_HW[rows] > 0
+        signed_HW3 = np.where(shown_HW[..., None], normals_HW3[rows], 0).clip(-1, 1) * signs_3
+        cv2.copyTo(((signed_HW3 + 1) / 2 * 255).astype(np.uint8), shown_HW.view(np.uint8), canvas[rows])
+    return canvas
 
 
 def draw_features(image_HW3: np.ndarray, map_Chw: np.ndarray) -> np.ndarray:

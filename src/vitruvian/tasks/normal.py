@@ -122,7 +122,9 @@ class NormalTask(DenseTask):
         """Unit normals at source size."""
         via_hw = self.input_hw if self.route == "full" else None
         vectors_3HW = upsample_map(tensors["normal"], geometry.source_hw, via_hw)
-        vectors_3HW = vectors_3HW.div_(vectors_3HW.norm(dim=0, keepdim=True).add_(LENGTH_EPS))
+        # On a CPU `norm` over a leading axis of three is forty times as slow.
+        length_1HW = vectors_3HW.square().sum(dim=0, keepdim=True).sqrt_()
+        vectors_3HW = vectors_3HW.div_(length_1HW.add_(LENGTH_EPS))
         normals_HW3 = vectors_3HW.permute(1, 2, 0).contiguous().cpu().numpy()
         return [Normals(provenance=provenance, normals_HW3=normals_HW3, frame=self.frame)]
 

@@ -10,7 +10,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from vitruvian.errors import CheckFailedError
 from vitruvian.training.optimizer import set_rate
+from vitruvian.training.ranks import Ranks
 
 Batch = TypeVar("Batch")
 STATE_FILE, LOG_FILE = "state.pt", "log.jsonl"
@@ -55,6 +56,8 @@ class Loop(Generic[Batch]):
     rate_of: Callable[[int], float]
     """Learning-rate factor of a step."""
     run: Path
+    ranks: Ranks = field(default_factory=Ranks)
+    """Processes that train together; each has its own `batch_of`, gradients are averaged."""
 
     def train(self, report: Callable[[str], None] = print) -> dict[str, Tensor]:
         """Train to the end and return the averaged weights.
@@ -70,6 +73,8 @@ class Loop(Generic[Batch]):
             numbers = self._step(step)
             self._update_average(average, step)
             step += 1
+            if not self.ranks.leads:
+                continue
             if step % self.config.log_every == 0 or step == self.config.steps:
                 pace = (step - first) / (time.perf_counter() - started)
                 self._log({"step": step, "steps_per_s": round(pace, 3), **numbers}, report)
@@ -85,6 +90,7 @@ class Loop(Generic[Batch]):
         _check_finite("loss", loss, step)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        self.ranks.average_gradients(self.module)
         norm = nn.utils.clip_grad_norm_(self.module.parameters(), self.config.clip_norm)
         # A finite loss can have an infinite gradient; one step with it would ruin the weights before the next check.
         _check_finite("gradient norm", norm, step)
@@ -122,7 +128,7 @@ class Loop(Generic[Batch]):
     def _rewind_log(self, step: int) -> None:
         """Drop rows of steps that are trained again, and a row that an interruption tore."""
         path = self.run / LOG_FILE
-        if not path.exists():
+        if not self.ranks.leads or not path.exists():
             return
         rows = path.read_text(encoding="utf-8").splitlines(keepends=True)
         kept = [row for row in rows if row.endswith("\n") and json.loads(row)["step"] <= step]

@@ -58,15 +58,16 @@ def load_network(
     return Loaded(network=network, notes=(*notes, *position_notes))
 
 
-def assemble(
-    network: nn.Module, tensors: Mapping[str, Tensor], *, device: str | torch.device, dtype: torch.dtype
-) -> None:
-    """Assign tensors to a network on meta, strictly; each is converted on its own, so no second copy of all exists."""
+def assemble(network: nn.Module, tensors: dict[str, Tensor], *, device: str | torch.device, dtype: torch.dtype) -> None:
+    """Assign tensors to a network on meta, strictly, and empty their dict.
+
+    Each is let go as soon as it is converted, so no second copy of all exists.
+    """
     wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     _check_keys(wanted, {key: tuple(value.shape) for key, value in tensors.items()})
     for key in wanted:
         owner, _, name = key.rpartition(".")
-        value = tensors[key].to(device=device, dtype=dtype)
+        value = tensors.pop(key).to(device=device, dtype=dtype)
         setattr(network.get_submodule(owner), name, nn.Parameter(value, requires_grad=False))
 
 

@@ -93,7 +93,7 @@ def _read_safetensors(path: Path) -> WeightFile:
 
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (no mapping)
+            tensors = {key: _unmapped_if_reduced(file.get_tensor(key)) for key in file.keys()}  # noqa: SIM118 (no mapping)
             metadata = dict(file.metadata() or {})
     except SafetensorError as error:
         raise RefusedError(
@@ -101,6 +101,11 @@ def _read_safetensors(path: Path) -> WeightFile:
             "download it again"
         ) from error
     return replace(_described(path, tensors, "safetensors", []), metadata=metadata)
+
+
+def _unmapped_if_reduced(tensor: Tensor) -> Tensor:
+    """Small element types are converted before use: pages of a mapping would stay beside the converted weights."""
+    return tensor.clone() if tensor.itemsize < torch.float32.itemsize else tensor
 
 
 def _read_archive(path: Path) -> WeightFile:

@@ -74,7 +74,8 @@ class Storages:
     def _storage(self, key: str, span: Span, alignment_bytes: int) -> torch.UntypedStorage:
         place = (key, alignment_bytes)
         if place not in self._open:
-            if span.start % alignment_bytes == 0 and span.size_bytes:
+            # Smaller element types are converted before use; mapped pages would stay beside the converted weights.
+            if alignment_bytes >= 4 and span.start % alignment_bytes == 0 and span.size_bytes:
                 self._open[place] = self._whole(span)[span.start : span.start + span.size_bytes]
             else:
                 self._open[place] = _read(span)

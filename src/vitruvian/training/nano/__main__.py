@@ -1,4 +1,7 @@
-"""Reproduce the nano networks: render synthetic people, train jointly, write the weight files."""
+"""Reproduce the nano networks: render synthetic people, train jointly, write the weight files.
+
+One process a core is fastest on a CPU: `torchrun --standalone --nproc-per-node 2 -m vitruvian.training.nano RUN`.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +23,7 @@ from vitruvian.training.nano.pictures import rendered_pictures
 from vitruvian.training.nano.recipe import NanoRecipe
 from vitruvian.training.nano.weights import write_weights
 from vitruvian.training.optimizer import adamw, warmup_cosine
+from vitruvian.training.ranks import join_ranks
 
 
 def main() -> None:
@@ -28,34 +32,41 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="folder for pictures, state, log and weights")
     parser.add_argument("--pictures", type=int, default=NanoRecipe().pictures)
     parser.add_argument("--steps", type=int, default=NanoRecipe().loop.steps)
-    parser.add_argument("--threads", type=int, default=probe().cpu.cores, help="cores for the network")
+    parser.add_argument("--threads", type=int, help="cores for each process [default: all, shared evenly]")
     parser.add_argument("--render-only", action="store_true", help="stop after the pictures")
     arguments = parser.parse_args()
     recipe = NanoRecipe(pictures=arguments.pictures, loop=replace(NanoRecipe().loop, steps=arguments.steps))
     train(recipe, arguments.run, threads=arguments.threads, render_only=arguments.render_only)
 
 
-def train(recipe: NanoRecipe, run: Path, *, threads: int, render_only: bool = False) -> None:
+def train(recipe: NanoRecipe, run: Path, *, threads: int | None = None, render_only: bool = False) -> None:
     """The whole job; every stage goes on where an earlier call stopped."""
     cpu = probe().cpu
     started = time.perf_counter()
-    pictures = rendered_pictures(recipe, run / "pictures", workers=cpu.cores)
-    (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
+    ranks = join_ranks()
+    if ranks.leads:
+        rendered_pictures(recipe, run / "pictures", workers=cpu.cores)
+        (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
     if render_only:
         return
-    torch.set_num_threads(threads)
+    ranks.wait()
+    pictures = rendered_pictures(recipe, run / "pictures", workers=1)
+    torch.set_num_threads(threads or max(1, cpu.cores // ranks.count))
     torch.manual_seed(recipe.seed)
     network = JointNetwork()
     loop = Loop(
         config=recipe.loop,
         module=network,
         optimizer=adamw(network, lr=recipe.loop.lr, weight_decay=recipe.weight_decay),
-        batch_of=Ahead(partial(make_batch, pictures, recipe)),
+        batch_of=Ahead(lambda step: make_batch(pictures, recipe, step * ranks.count + ranks.rank)),
         loss_of=partial(joint_loss, recipe=recipe, autocast_bf16=cpu.native_bf16),
         rate_of=partial(warmup_cosine, steps=recipe.loop.steps, warmup=recipe.warmup),
         run=run,
+        ranks=ranks,
     )
     average = loop.train()
+    if not ranks.leads:
+        return
     size_bytes = write_weights(average, run / "weights")
     print(f"wrote {size_bytes / 1e6:.2f} MB of weights after {(time.perf_counter() - started) / 60:.0f} minutes here")
 

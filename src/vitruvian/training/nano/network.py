@@ -19,6 +19,9 @@ class JointNetwork(nn.Module):
         self.heads = nn.ModuleDict({kind: Head(config, NANO_BACKBONE.width) for kind, config in NANO_HEADS.items()})
         self.apply(_initialise)
         self.backbone.pos_embed.data.copy_(sine_table(*NANO_BACKBONE.grid_hw(), NANO_BACKBONE.width))
+        for head in self.heads.values():
+            # Channel dropout, as published, holds back a network that is far too small to overfit.
+            head.dropout = nn.Identity()
         # The scale-invariant depth loss sees nothing below 1e-6: start inside its range.
         final = self.heads["depth"].get_submodule("conv_seg")
         nn.init.constant_(final.bias, 0.7)  # type: ignore[arg-type]

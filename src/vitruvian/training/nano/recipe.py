@@ -17,13 +17,13 @@ class NanoRecipe:
     """Height and width the pictures are rendered at."""
     several_share: float = 0.2
     """Share of pictures with two or three persons."""
-    batch: int = 32
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=2400, lr=1.5e-3))
+    batch: int = 16
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=6200, lr=8e-4))
     warmup: int = 150
     weight_decay: float = 0.05
     heat_sigma: float = 2.0
     """Width of the target Gaussians in heat-map pixels (64x48)."""
-    pose_weight: float = 400.0
+    pose_weight: float = 800.0
     seg_weight: float = 1.0
     depth_weight: float = 1.0
     normal_weight: float = 1.0

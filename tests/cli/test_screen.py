@@ -1,0 +1,52 @@
+"""What a running job says."""
+
+from __future__ import annotations
+
+import io
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from vitruvian.cli.screen import ask_on_terminal, line_of, progress_line, summary
+from vitruvian.jobs import Progress
+from vitruvian.media.items import Failure
+
+
+def progress(**changes: object) -> Progress:
+    failures = [Failure(name="bad.jpg", index=3, reason="not a picture")]
+    values = {"total": 200, "done": 40, "skipped": 9, "failures": failures, "started": time.perf_counter() - 10}
+    return Progress(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def test_the_progress_line_has_totals_rate_and_time_left() -> None:
+    line = line_of(progress())
+    assert line.startswith("50 of 200 pictures, 4.0/s, 3")
+    assert "9 already there" in line
+    assert "1 failed" in line
+
+
+@pytest.mark.parametrize(
+    ("done", "started_s", "left"), [(50, 100, "5 min 0 s left"), (100, 10, "10 s left"), (0, 5, None)]
+)
+def test_time_left_reads_like_a_clock(done: int, started_s: float, left: str | None) -> None:
+    line = line_of(progress(done=done, skipped=0, failures=[], started=time.perf_counter() - started_s))
+    assert (left in line) if left else ("left" not in line)
+
+
+def test_the_summary_names_the_folder() -> None:
+    assert summary(progress(), Path("out")) == "40 of 200 pictures done, 9 already there, 1 failed, 4.0/s -> out"
+
+
+def test_nothing_is_drawn_into_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    with progress_line(quiet=False) as report:
+        report(progress())
+    assert stream.getvalue() == ""
+
+
+def test_nobody_is_asked_without_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO("y\n"))
+    assert ask_on_terminal() is None
