@@ -118,12 +118,13 @@ class Loop(Generic[Batch]):
         if not path.exists():
             self._rewind_log(0)
             return 0, {name: value.clone() for name, value in self.module.state_dict().items()}
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location="cpu")
         self._rewind_log(state["step"])
         self.module.load_state_dict(state["module"])
         self.optimizer.load_state_dict(state["optimizer"])
         torch.set_rng_state(state["rng"])
-        return state["step"], state["average"]
+        own = self.module.state_dict()
+        return state["step"], {name: value.to(own[name].device) for name, value in state["average"].items()}
 
     def _rewind_log(self, step: int) -> None:
         """Drop rows of steps that are trained again, and a row that an interruption tore."""

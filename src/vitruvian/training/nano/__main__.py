@@ -33,13 +33,22 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=NanoRecipe().pictures)
     parser.add_argument("--steps", type=int, default=NanoRecipe().loop.steps)
     parser.add_argument("--threads", type=int, help="cores for each process [default: all, shared evenly]")
+    parser.add_argument("--device", help="cpu, cuda, ... [default: the first accelerator, else the CPU]")
+    parser.add_argument("--batch", type=int, default=NanoRecipe().batch, help="pictures per step and process")
     parser.add_argument("--render-only", action="store_true", help="stop after the pictures")
     arguments = parser.parse_args()
-    recipe = NanoRecipe(pictures=arguments.pictures, loop=replace(NanoRecipe().loop, steps=arguments.steps))
-    train(recipe, arguments.run, threads=arguments.threads, render_only=arguments.render_only)
+    recipe = NanoRecipe(
+        pictures=arguments.pictures,
+        batch=arguments.batch,
+        loop=replace(NanoRecipe().loop, steps=arguments.steps),
+    )
+    device = probe().check_device(arguments.device or probe().default_device)
+    train(recipe, arguments.run, device=device, threads=arguments.threads, render_only=arguments.render_only)
 
 
-def train(recipe: NanoRecipe, run: Path, *, threads: int | None = None, render_only: bool = False) -> None:
+def train(
+    recipe: NanoRecipe, run: Path, *, device: str = "cpu", threads: int | None = None, render_only: bool = False
+) -> None:
     """The whole job; every stage goes on where an earlier call stopped."""
     cpu = probe().cpu
     started = time.perf_counter()
@@ -53,13 +62,17 @@ def train(recipe: NanoRecipe, run: Path, *, threads: int | None = None, render_o
     pictures = rendered_pictures(recipe, run / "pictures", workers=1)
     torch.set_num_threads(threads or max(1, cpu.cores // ranks.count))
     torch.manual_seed(recipe.seed)
-    network = JointNetwork()
+    network = JointNetwork().to(device)
+    on_cpu = device == "cpu"
+    make_ahead = Ahead(
+        lambda step: make_batch(pictures, recipe, step * ranks.count + ranks.rank), threads=1 if on_cpu else cpu.cores
+    )
     loop = Loop(
         config=recipe.loop,
         module=network,
         optimizer=adamw(network, lr=recipe.loop.lr, weight_decay=recipe.weight_decay),
-        batch_of=Ahead(lambda step: make_batch(pictures, recipe, step * ranks.count + ranks.rank)),
-        loss_of=partial(joint_loss, recipe=recipe, autocast_bf16=cpu.native_bf16),
+        batch_of=lambda step: make_ahead(step).to(device),
+        loss_of=partial(joint_loss, recipe=recipe, autocast_bf16=cpu.native_bf16 if on_cpu else True),
         rate_of=partial(warmup_cosine, steps=recipe.loop.steps, warmup=recipe.warmup),
         run=run,
         ranks=ranks,

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -41,6 +41,10 @@ class Batch:
     normals_B3hw: Tensor
     person_Bhw: Tensor
     """True on persons, at the resolution of the normals."""
+
+    def to(self, device: str) -> Batch:
+        """The same batch on a device."""
+        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -192,15 +196,20 @@ def _normals(stored_HW3: np.ndarray, flipped: bool) -> np.ndarray:
 
 
 class Ahead:
-    """Makes the next batch in a thread while the current one is trained on; the same batches in the same order."""
+    """Makes the next batches in threads while the current one is trained on; the same batches in the same order.
 
-    def __init__(self, make: Callable[[int], Batch]) -> None:
+    A core makes some 300 pictures a second: one thread keeps a CPU busy, an accelerator wants all of them.
+    """
+
+    def __init__(self, make: Callable[[int], Batch], *, threads: int = 1) -> None:
         self._make = make
-        self._pool = ThreadPoolExecutor(1)
-        self._next: tuple[int, Future[Batch]] | None = None
+        self._threads = threads
+        self._pool = ThreadPoolExecutor(threads)
+        self._begun: dict[int, Future[Batch]] = {}
 
     def __call__(self, step: int) -> Batch:
-        waiting = self._next
-        batch = waiting[1].result() if waiting and waiting[0] == step else self._make(step)
-        self._next = (step + 1, self._pool.submit(self._make, step + 1))
-        return batch
+        self._begun = {begun: batch for begun, batch in self._begun.items() if begun >= step}
+        for wanted in range(step, step + 1 + self._threads):
+            if wanted not in self._begun:
+                self._begun[wanted] = self._pool.submit(self._make, wanted)
+        return self._begun.pop(step).result()

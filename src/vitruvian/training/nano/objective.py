@@ -29,11 +29,12 @@ def joint_loss(
     network: nn.Module, batch: Batch, recipe: NanoRecipe, *, autocast_bf16: bool
 ) -> tuple[Tensor, dict[str, float]]:
     """Weighted sum of the four tasks' losses and each task's value."""
-    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast_bf16):
+    device = batch.canvas_BHW3.device
+    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=autocast_bf16):
         raw = network(normalise(batch.canvas_BHW3))
     parts = {
         "pose": recipe.pose_weight * pose_mse(raw["pose"], batch.heat_BKhw, batch.heat_weight_BK).mean,
-        "seg": recipe.seg_weight * seg_cross_entropy(raw["seg"], batch.labels_Bhw, seg_weights()).mean,
+        "seg": recipe.seg_weight * seg_cross_entropy(raw["seg"], batch.labels_Bhw, seg_weights().to(device)).mean,
         "depth": recipe.depth_weight * _depth_loss(raw["depth"].squeeze(1).float(), batch, recipe),
         "normal": recipe.normal_weight * _normal_loss(raw["normal"], batch, recipe),
     }

@@ -18,7 +18,8 @@ class NanoRecipe:
     several_share: float = 0.2
     """Share of pictures with two or three persons."""
     batch: int = 16
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=6200, lr=8e-4))
+    """Pictures per step and process."""
+    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=3900, lr=8e-4))
     warmup: int = 150
     weight_decay: float = 0.05
     heat_sigma: float = 2.0
