@@ -22,7 +22,12 @@ def labels_of(view: View) -> list[np.ndarray]:
     """The picture, its parts, depth and normals, uint8 RGB."""
     person_HW = view.person_ids_HW > 0
     parts = np.asarray(label_set(28).palette, np.uint8)[view.part_labels_HW]
-    return [view.image_HW3, parts, draw_depth(view.depth_m_HW, person_HW), draw_normals(view.normals_HW3, CAMERA.to_display)]
+    return [
+        view.image_HW3,
+        parts,
+        draw_depth(view.depth_m_HW, person_HW),
+        draw_normals(view.normals_HW3, CAMERA.to_display),
+    ]
 
 
 def main() -> None:

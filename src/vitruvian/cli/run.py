@@ -26,24 +26,24 @@ Inputs = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)]
 ModelName = Annotated[
-    str | None, typer.Option("--model", "-m", help="Catalogue name or weight file. [default: the embedded nano]")
+    str | None, typer.Option("--model", "-m", help="Catalogue name or weight file. (default: the embedded nano)")
 ]
-Formats = Annotated[str, typer.Option("--format", help="Comma list of formats. [default: the task's usual ones]")]
+Formats = Annotated[str, typer.Option("--format", help="Comma list of formats. (default: the task's usual ones)")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Enter sub-folders.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in an output folder; redo only what does not match.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. [default: chosen]")]
-Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops per network call. [default: chosen]")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: chosen)")]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops per network call. (default: chosen)")]
 Accept = Annotated[
     list[str] | None,
     typer.Option("--accept-licence", metavar="NAME", help="Accept a licence of weights, e.g. cc-by-nc-4.0."),
 ]
-Explain = Annotated[bool, typer.Option("--explain", help="Print every automatic choice and why.")]
+Explain = Annotated[bool, typer.Option("--explain", "-v", help="Print every automatic choice and why.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the content of run.json instead of a summary.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Boxes = Annotated[
     Path | None,
-    typer.Option("--boxes", help="Persons: COCO detections or annotations, or {name: [[x0,y0,x1,y1,score]]} as JSON."),
+    typer.Option("--boxes", help="Persons, as JSON: COCO detections, COCO annotations, or boxes by picture name."),
 ]
 FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored picture; twice the time.")]
 
