@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from vitruvian import zoo
 from vitruvian.errors import InputError, UsageError
 from vitruvian.fit.decisions import Decision
-from vitruvian.hardware import probe
+from vitruvian.hardware import probe, synchronize
 from vitruvian.media.items import Entry, Failure, Item
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.read_ahead import read_ahead
@@ -303,6 +303,7 @@ class Road:
         with self.timings.measure("network"):
             canvases = [pending.prepared.crops[index].canvas_HW3 for pending, index in group]
             tensors = self.model.forward(canvases, flip_test=self.flip_test)
+            synchronize(self.model.device)  # an accelerator's time would land in the next stage otherwise
             for row, (pending, index) in enumerate(group):
                 pending.rows[index] = {name: value[row] for name, value in tensors.items()}
 
