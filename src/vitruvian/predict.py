@@ -89,7 +89,7 @@ _Waiting = tuple[_Pending, int]
 
 @dataclass(slots=True)
 class Timings:
-    """Seconds spent in each stage, summed over threads."""
+    """Seconds spent in each stage, summed over threads; `read` is the wait for pictures that are decoded ahead."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     _lock: Lock = field(default_factory=Lock)

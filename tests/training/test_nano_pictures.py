@@ -112,10 +112,14 @@ def test_a_marker_stands_only_for_a_whole_chunk(
     check_stored(pictures, RECIPE)
 
 
-@pytest.mark.parametrize("change", ["count", "side", "file"])
+@pytest.mark.parametrize("change", ["count", "side", "file", "seed", "share"])
 def test_another_layout_is_rendered_anew(tmp_path: Path, one_a_chunk: list[int], change: str) -> None:
     render_into(tmp_path, replace(RECIPE, pictures=2))
     recipe = replace(RECIPE, pictures=1 if change == "count" else 2, picture_side=32 if change == "side" else 40)
+    if change == "seed":
+        recipe = replace(recipe, seed=RECIPE.seed + 1)
+    if change == "share":
+        recipe = replace(recipe, several_share=1.0)
     if change == "file":
         (tmp_path / "depth_m_NSS.npy").unlink()
     one_a_chunk.clear()

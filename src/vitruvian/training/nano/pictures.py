@@ -8,6 +8,7 @@ where it stopped. Time: rendering, on all cores; disk: about 0.75 MB a picture.
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -61,6 +62,7 @@ def rendered_pictures(
 ) -> Pictures:
     """The recipe's pictures, rendering what is not on disk yet."""
     folder.mkdir(parents=True, exist_ok=True)
+    _forget_other_pictures(recipe, folder)
     for name, (shape, dtype) in _layout(recipe).items():
         path = folder / f"{name}.npy"
         if not path.exists() or np.load(path, mmap_mode="r").shape != shape:
@@ -78,6 +80,16 @@ def rendered_pictures(
                 if done % 10 == 0 or done == len(todo):
                     report(f"rendered {done} of {len(todo)} chunks of {CHUNK} pictures")
     return Pictures(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _layout(recipe)})
+
+
+def _forget_other_pictures(recipe: NanoRecipe, folder: Path) -> None:
+    """Drop the markers of pictures that another recipe drew: equal shapes do not make equal pictures."""
+    wanted = json.dumps({"seed": recipe.seed, "several_share": recipe.several_share})
+    note = folder / "drawn_by.json"
+    if not note.exists() or note.read_text(encoding="utf-8") != wanted:
+        for marker in folder.glob("chunk_*.done"):
+            marker.unlink()
+        note.write_text(wanted, encoding="utf-8")
 
 
 def _marker(folder: Path, start: int) -> Path:
