@@ -43,7 +43,7 @@ def test_usable_cores_obey_affinity_and_quota(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(8)), raising=False)
-    assert host.usable_cores(write(tmp_path, files)) == cores
+    assert host.usable_cores(write(tmp_path, files), tmp_path / "listing") == cores
 
 
 @pytest.mark.parametrize(("counted", "cores"), [(6, 6), (None, 1)])
@@ -52,7 +52,7 @@ def test_without_an_affinity_all_cores_are_counted(
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
     monkeypatch.setattr(os, "cpu_count", lambda: counted)
-    assert host.usable_cores(tmp_path) == cores
+    assert host.usable_cores(tmp_path, tmp_path / "listing") == cores
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_without_an_affinity_all_cores_are_counted(
             {
                 "memory.max": str(16 * GIB),
                 "memory.current": str(15 * GIB),
-                "memory.stat": f"anon {3 * GIB}\ninactive_file {12 * GIB}\nactive_file 5",
+                "memory.stat": f"anon {3 * GIB}\ninactive_file {11 * GIB}\nactive_file {GIB}",
             },
             (16 * GIB, 13 * GIB),
         ),
@@ -97,14 +97,14 @@ def test_memory_is_cut_by_the_control_group(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], expected: tuple[int, int]
 ) -> None:
     monkeypatch.setattr(host, "_system_memory", lambda: (TOTAL, FREE))
-    assert host.memory_bytes(write(tmp_path, files)) == expected
+    assert host.memory_bytes(write(tmp_path, files), tmp_path / "listing") == expected
 
 
-def test_the_system_itself_tells_sane_numbers(tmp_path: Path) -> None:
-    total, free = host.memory_bytes(tmp_path)
+def test_the_system_itself_tells_sane_numbers() -> None:
+    total, free = host.memory_bytes()
     assert 0 < free <= total
     assert total > 256 << 20
-    assert host.usable_cores(tmp_path) >= 1
+    assert host.usable_cores() >= 1
     assert host.cpu_name().strip() == host.cpu_name() != ""
 
 
@@ -128,3 +128,31 @@ def test_a_processor_without_a_name_is_called_by_its_architecture(
     monkeypatch.setattr(host.platform, "processor", lambda: "")
     monkeypatch.setattr(host.platform, "machine", lambda: "riscv64")
     assert host.cpu_name() == name
+
+
+def test_groups_within_groups_bind_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "_system_memory", lambda: (TOTAL, FREE))
+    files = {
+        "a/memory.max": str(16 * GIB),
+        "a/memory.current": str(15 * GIB),
+        "a/b/memory.max": str(8 * GIB),
+        "a/b/memory.current": str(2 * GIB),
+    }
+    (tmp_path / "listing").write_text("0::/a/b")
+    assert host.memory_bytes(write(tmp_path, files), tmp_path / "listing") == (8 * GIB, GIB)
+
+
+@pytest.mark.parametrize(
+    ("text", "free_bytes"),
+    [
+        (
+            "Mach Virtual Memory Statistics: (page size of 16384 bytes)\nPages free:      100.\n"
+            "Pages active:   900.\nPages inactive:  30.\nPages speculative: 4.\nPages wired down: 50.\n",
+            134 * 16384,
+        ),
+        ("Mach Virtual Memory Statistics: (page size of 16384 bytes)\n", None),
+        ("", None),
+    ],
+)
+def test_macos_pages_become_bytes(text: str, free_bytes: int | None) -> None:
+    assert host.free_of_vm_stat(text) == free_bytes

@@ -1,5 +1,49 @@
-"""What this machine has. The only room that asks a device anything."""
+"""What this machine has, what it does at this moment, and what known machines have. The only room that asks a device
+anything.
+"""
 
-from vitruvian.hardware.probe import Accelerator, Cpu, Hardware, probe, synchronize
+from vitruvian.hardware.catalogue import MACHINES, aliases, catalogue_table, find_machine
+from vitruvian.hardware.compiler import compiler_works
+from vitruvian.hardware.kernels import kernels_missing
+from vitruvian.hardware.limits import DeviceLimit, limit_memory
+from vitruvian.hardware.meter import Meter, Reading, open_meter
+from vitruvian.hardware.out_of_memory import free_caches, out_of_memory
+from vitruvian.hardware.probe import free_memory_now, probe, synchronize
+from vitruvian.hardware.rates import measured_rates
+from vitruvian.hardware.sizes import format_bytes, parse_size
+from vitruvian.hardware.spill import SpillRule, spill_watch
+from vitruvian.hardware.values import DTYPES, Accelerator, Cpu, Device, Dtype, Hardware, Rates, Support
+from vitruvian.hardware.watch import PeakWatch
 
-__all__ = ["Accelerator", "Cpu", "Hardware", "probe", "synchronize"]
+__all__ = [
+    "DTYPES",
+    "MACHINES",
+    "Accelerator",
+    "Cpu",
+    "Device",
+    "DeviceLimit",
+    "Dtype",
+    "Hardware",
+    "Meter",
+    "PeakWatch",
+    "Rates",
+    "Reading",
+    "SpillRule",
+    "Support",
+    "aliases",
+    "catalogue_table",
+    "compiler_works",
+    "find_machine",
+    "format_bytes",
+    "free_caches",
+    "free_memory_now",
+    "kernels_missing",
+    "limit_memory",
+    "measured_rates",
+    "open_meter",
+    "out_of_memory",
+    "parse_size",
+    "probe",
+    "spill_watch",
+    "synchronize",
+]

@@ -1,13 +1,15 @@
-"""Host facts that Python does not give directly: processor name, usable cores, memory under a control group."""
+"""Host facts that Python does not give directly: the processor's name, usable cores, memory that can still be had."""
 
 from __future__ import annotations
 
 import os
 import platform
+import re
+import subprocess
 import sys
 from pathlib import Path
 
-CGROUP_ROOT = Path("/sys/fs/cgroup")
+from vitruvian.hardware import cgroup
 
 
 def cpu_name() -> str:
@@ -18,60 +20,25 @@ def cpu_name() -> str:
                 return line.partition(":")[2].strip()
     except OSError:
         pass  # not Linux
+    if sys.platform == "darwin":
+        return _output("sysctl", "-n", "machdep.cpu.brand_string") or platform.machine()
     return platform.processor() or platform.machine()
 
 
-def usable_cores(root: Path = CGROUP_ROOT) -> int:
-    """Cores this process may keep busy: its affinity, cut by a control group's quota."""
+def usable_cores(root: Path = cgroup.ROOT, listing: Path = cgroup.LISTING) -> int:
+    """Cores this process may keep busy: its affinity, cut by the control groups' quotas."""
     allowed = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    quota = _quota_cores(root)
+    quota = cgroup.quota_cores(root, listing)
     return max(1, min(allowed, int(quota)) if quota else allowed)
 
 
-def memory_bytes(root: Path = CGROUP_ROOT) -> tuple[int, int]:
-    """(total, free) bytes of host memory for this process, the control group's limit included."""
+def memory_bytes(root: Path = cgroup.ROOT, listing: Path = cgroup.LISTING) -> tuple[int, int]:
+    """(total, free) bytes of host memory for this process: other processes counted, control groups' limits included."""
     total, free = _system_memory()
-    limit = _first_number(root / "memory.max", root / "memory" / "memory.limit_in_bytes")
-    used = _first_number(root / "memory.current", root / "memory" / "memory.usage_in_bytes")
-    if limit is not None:  # "no limit" reads as no number, or as one far beyond any memory
-        total = min(total, limit)
-        held = max(0, (used or 0) - _reclaimable_bytes(root))
-        free = min(free, max(0, limit - held))
+    for group in cgroup.memory_limits(root, listing):
+        total = min(total, group.limit_bytes)
+        free = min(free, group.left_bytes)
     return total, free
-
-
-def _quota_cores(root: Path) -> float | None:
-    try:
-        quota, period = (root / "cpu.max").read_text().split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError):
-        pass  # no version 2 group here
-    quota_us = _first_number(root / "cpu" / "cpu.cfs_quota_us")
-    period_us = _first_number(root / "cpu" / "cpu.cfs_period_us")
-    return quota_us / period_us if quota_us and quota_us > 0 and period_us else None
-
-
-def _reclaimable_bytes(root: Path) -> int:
-    """File cache that a control group counts as used but gives back on demand: gigabytes after reading weight files."""
-    for path, key in (
-        (root / "memory.stat", "inactive_file"),
-        (root / "memory" / "memory.stat", "total_inactive_file"),
-    ):
-        try:
-            rows = dict(line.split() for line in path.read_text().splitlines())
-            return int(rows[key])
-        except (OSError, ValueError, KeyError):
-            continue
-    return 0
-
-
-def _first_number(*paths: Path) -> int | None:
-    for path in paths:
-        try:
-            return int(path.read_text().strip())
-        except (OSError, ValueError):
-            continue
-    return None
 
 
 def _system_memory() -> tuple[int, int]:
@@ -79,14 +46,31 @@ def _system_memory() -> tuple[int, int]:
         rows = dict(
             line.split(":", 1) for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines() if ":" in line
         )
-        return tuple(int(rows[key].split()[0]) * 1024 for key in ("MemTotal", "MemAvailable"))  # type: ignore[return-value]
+        # "Available" is free memory plus file cache that the kernel would drop for us.
+        return int(rows["MemTotal"].split()[0]) * 1024, int(rows["MemAvailable"].split()[0]) * 1024
     except (OSError, KeyError):
         pass  # not Linux
     if sys.platform == "win32":
         return _windows_memory()
-    pages, page_bytes = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
-    # macOS tells no "available" figure here; half is a cautious stand-in until the memory meter exists.
-    return pages * page_bytes, pages * page_bytes // 2
+    total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = free_of_vm_stat(_output("vm_stat"))
+    # Where nothing tells what is available, half is a cautious stand-in.
+    return total, total // 2 if free is None else min(total, free)
+
+
+def free_of_vm_stat(text: str) -> int | None:
+    """Bytes that macOS can hand out, from the page counts that its `vm_stat` prints; None where they are missing."""
+    size = re.search(r"page size of (\d+) bytes", text)
+    # Inactive and speculative pages are mostly file cache, which is given back on demand.
+    pages = re.findall(r"^Pages (?:free|inactive|speculative):\s+(\d+)\.", text, re.M)
+    return int(size[1]) * sum(map(int, pages)) if size and pages else None
+
+
+def _output(*command: str) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=5, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""  # a tool that this system lacks; callers have a stand-in
 
 
 def _windows_memory() -> tuple[int, int]:

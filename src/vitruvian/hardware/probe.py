@@ -1,89 +1,62 @@
-"""`probe()` -> one immutable `Hardware` value. Costs the import of torch and, with a GPU, the start of its driver."""
+"""`probe()` -> one immutable `Hardware` value. Costs the import of torch and, with a GPU, the start of its driver.
+
+Nothing is measured here: rates come from an earlier measurement or, for known cards, from their spec sheet; whether a
+compiler for generated kernels works is said only if it was tried before.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import warnings
+from dataclasses import replace
 from functools import cache
 
 import torch
 
-from vitruvian.errors import UsageError
-from vitruvian.hardware.host import cpu_name, memory_bytes, usable_cores
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Cpu:
-    """The processor and its memory."""
-
-    name: str
-    cores: int
-    total_bytes: int
-    free_bytes: int
-    native_bf16: bool
-    """Has bfloat16 dot-product instructions; torch alone reports emulated support too."""
-    native_fp16: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Accelerator:
-    """One device of the torch accelerator backend."""
-
-    device: str
-    """torch device string, e.g. `cuda:0`."""
-    name: str
-    total_bytes: int
-    free_bytes: int
-    capability: tuple[int, int] | None
-    """CUDA compute capability."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hardware:
-    """What is here; can be written by hand in tests."""
-
-    cpu: Cpu
-    accelerators: tuple[Accelerator, ...]
-    torch_version: str
-
-    @property
-    def default_device(self) -> str:
-        """First accelerator, else the CPU."""
-        return self.accelerators[0].device if self.accelerators else "cpu"
-
-    def check_device(self, device: str) -> str:
-        """The device, if it is here.
-
-        Raises:
-            UsageError: it is not.
-        """
-        here = ["cpu", *(accelerator.device for accelerator in self.accelerators)]
-        kinds = {name.partition(":")[0] for name in here}
-        if device in here or device in kinds:
-            return device
-        raise UsageError(f"got --device {device}; expected one of {', '.join(here)}; leave it out to choose by itself")
-
-    def line(self) -> str:
-        """The machine in one line."""
-        cpu = f"{self.cpu.name}, {self.cpu.cores} cores, {self.cpu.total_bytes / 1e9:.0f} GB"
-        gpus = [f"{gpu.name} {gpu.total_bytes / 1e9:.0f} GB" for gpu in self.accelerators]
-        return f"{' + '.join([*gpus, cpu])}; torch {self.torch_version}"
+from vitruvian.hardware.cuda import TorchCuda, cuda_device
+from vitruvian.hardware.drivers import driver_signs, installation_notes
+from vitruvian.hardware.host import memory_bytes
+from vitruvian.hardware.other_accelerators import TorchOther, other_device
+from vitruvian.hardware.processor import processor
+from vitruvian.hardware.remembered import recall_compiler
+from vitruvian.hardware.values import Accelerator, Hardware
 
 
 @cache
 def probe() -> Hardware:
     """Look at the machine once per process."""
-    total_bytes, free_bytes = memory_bytes()
-    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    cpu = Cpu(
-        name=cpu_name(),
-        cores=usable_cores(),
-        total_bytes=total_bytes,
-        free_bytes=free_bytes,
-        native_bf16=_either(capabilities, "avx512_bf16", "amx_bf16"),
-        native_fp16=_either(capabilities, "avx512_fp16", "amx_fp16"),
+    cpu = processor()
+    accelerators = _accelerators()
+    notes = (
+        ()
+        if accelerators
+        else installation_notes(driver_signs(), torch.__version__, torch.version.cuda, torch.version.hip)
     )
-    return Hardware(cpu=cpu, accelerators=_accelerators(), torch_version=torch.__version__)
+    return Hardware(
+        cpu=replace(cpu, compiler=recall_compiler("cpu", cpu.name)),
+        accelerators=tuple(replace(one, compiler=recall_compiler(one.kind, one.name)) for one in accelerators),
+        torch_version=str(torch.__version__),
+        notes=notes,
+    )
+
+
+def free_memory_now(device: str) -> tuple[int, int]:
+    """(total, free) bytes of a device at this moment, other processes counted; a torch device string.
+
+    A device that shares the host's memory has no more free than the host has.
+
+    Raises:
+        RuntimeError: torch has no such device.
+    """
+    kind, _, index = device.partition(":")
+    if kind == "cpu":
+        return memory_bytes()
+    number = int(index or 0)
+    if kind != "cuda":
+        free_bytes, total_bytes = TorchOther().memory(kind, number)
+        return total_bytes, free_bytes
+    api = TorchCuda()
+    free_bytes, total_bytes = api.memory(number)
+    return total_bytes, min(free_bytes, memory_bytes()[1]) if api.on_chip(number) else free_bytes
 
 
 def synchronize(device: str) -> None:
@@ -92,40 +65,15 @@ def synchronize(device: str) -> None:
         torch.accelerator.synchronize(torch.device(device))
 
 
-def _either(capabilities: Mapping[str, object], *names: str) -> bool:
-    if capabilities:
-        return any(bool(capabilities.get(name)) for name in names)
-    probes = {"avx512_bf16": "_is_avx512_bf16_supported", "amx_bf16": "_is_amx_tile_supported"}
-    return any(
-        name in probes and hasattr(torch.cpu, probes[name]) and getattr(torch.cpu, probes[name])() for name in names
-    )
-
-
 def _accelerators() -> tuple[Accelerator, ...]:
     if not torch.accelerator.is_available():
         return ()
-    found = []
     kind = torch.accelerator.current_accelerator()
     assert kind is not None
-    for index in range(torch.accelerator.device_count()):
-        found.append(_cuda(index) if kind.type == "cuda" else _other(kind.type, index))
-    return tuple(found)
-
-
-def _cuda(index: int) -> Accelerator:
-    free_bytes, total_bytes = torch.cuda.mem_get_info(index)
-    return Accelerator(
-        device=f"cuda:{index}",
-        name=torch.cuda.get_device_name(index),
-        total_bytes=total_bytes,
-        free_bytes=free_bytes,
-        capability=torch.cuda.get_device_capability(index),
-    )
-
-
-def _other(kind: str, index: int) -> Accelerator:
-    # Apple's devices share the host's memory; others tell theirs through a backend nobody has run here yet.
-    total_bytes, free_bytes = memory_bytes()
-    return Accelerator(
-        device=f"{kind}:{index}", name=kind.upper(), total_bytes=total_bytes, free_bytes=free_bytes, capability=None
-    )
+    count = torch.accelerator.device_count()
+    if kind.type == "cuda":
+        with warnings.catch_warnings():
+            # torch warns in paragraphs about cards it has no kernels for; `unusable` says it in a sentence.
+            warnings.simplefilter("ignore", UserWarning)
+            return tuple(cuda_device(index, TorchCuda()) for index in range(count))
+    return tuple(other_device(kind.type, index, TorchOther()) for index in range(count))

@@ -1,0 +1,126 @@
+"""Memory of this process as the system counts it: on Linux from `/proc/self/status`, elsewhere from system calls.
+
+The forms for macOS and Windows follow their documentation and were not run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+STATUS = Path("/proc/self/status")
+_CLEAR_REFS = Path("/proc/self/clear_refs")
+_CLEAR_PEAK = "5"
+"""What clear_refs takes as "begin the peak anew"."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ProcessMemory:
+    """Bytes of one moment."""
+
+    resident_bytes: int
+    """In physical memory, mapped files included: what `top` shows."""
+    private_bytes: int
+    """Resident without mapped files, whose pages the system may drop and read again."""
+    peak_bytes: int
+    """Highest resident figure since the start, or since `restart_peak`."""
+    data_bytes: int
+    """Private writable address space, touched or not: what RLIMIT_DATA counts. 0 where the system does not tell."""
+
+
+def process_memory(status: Path = STATUS) -> ProcessMemory:
+    """Read it; some 20 microseconds on Linux."""
+    if sys.platform == "win32":
+        return _windows()
+    try:
+        text = status.read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return _macos()
+    rows = {name: int(value) * 1024 for name, value in re.findall(r"^(\w+):\s+(\d+) kB$", text, re.M)}
+    resident = rows["VmRSS"]
+    return ProcessMemory(
+        resident_bytes=resident,
+        private_bytes=rows.get("RssAnon", resident) + rows.get("RssShmem", 0),
+        peak_bytes=max(resident, rows.get("VmHWM", 0)),
+        data_bytes=rows.get("VmData", 0),
+    )
+
+
+def restart_peak(clear_refs: Path = _CLEAR_REFS) -> bool:
+    """Begin the peak anew; False where the system does not allow it."""
+    try:
+        clear_refs.write_text(_CLEAR_PEAK, encoding="ascii")
+    except OSError:
+        return False  # not Linux, or a sandbox that forbids it
+    return True
+
+
+def trim_heap() -> int:
+    """Give freed pages of the C library's heap back to the system.
+
+    Returns:
+        Bytes that the heap still has free: counted as data, mostly not resident, and used again without asking the
+        system. 0 where the C library is not glibc.
+    """
+    if sys.platform != "linux":
+        return 0
+    library = ctypes.CDLL(None)
+    if not hasattr(library, "malloc_trim"):
+        return 0
+    library.malloc_trim(0)
+    if not hasattr(library, "mallinfo2"):
+        return 0  # glibc before 2.33: its counters are too small to hold gigabytes
+    library.mallinfo2.restype = _HeapCounters
+    return int(library.mallinfo2().free)
+
+
+class _HeapCounters(ctypes.Structure):
+    """glibc's `struct mallinfo2`."""
+
+    _fields_ = tuple(
+        (name, ctypes.c_size_t)
+        for name in ("arena", "chunks", "fast_chunks", "maps", "mapped", "peak", "fast_free", "used", "free", "top")
+    )
+
+
+def _macos() -> ProcessMemory:
+    import os
+    import resource
+
+    # proc_taskinfo: six 64-bit numbers (virtual, resident, ...), then twelve 32-bit ones.
+    numbers = (ctypes.c_uint64 * 12)()
+    task_info_flavour = 4
+    library = ctypes.CDLL("/usr/lib/libproc.dylib")
+    read = library.proc_pidinfo(os.getpid(), task_info_flavour, ctypes.c_uint64(0), numbers, ctypes.sizeof(numbers))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    resident = int(numbers[1]) if read > 0 else peak
+    return ProcessMemory(resident_bytes=resident, private_bytes=resident, peak_bytes=peak, data_bytes=0)
+
+
+def _windows() -> ProcessMemory:
+    class Counters(ctypes.Structure):
+        _fields_ = (
+            ("size", ctypes.c_ulong),
+            ("faults", ctypes.c_ulong),
+            ("peak", ctypes.c_size_t),
+            ("resident", ctypes.c_size_t),
+            *((f"pool_{index}", ctypes.c_size_t) for index in range(4)),
+            ("pagefile", ctypes.c_size_t),
+            ("pagefile_peak", ctypes.c_size_t),
+            ("private", ctypes.c_size_t),
+        )
+
+    counters = Counters(size=ctypes.sizeof(Counters))
+    kernel = ctypes.windll.kernel32  # type: ignore[attr-defined]
+    kernel.GetCurrentProcess.restype = ctypes.c_void_p
+    process = ctypes.c_void_p(kernel.GetCurrentProcess())
+    kernel.K32GetProcessMemoryInfo(process, ctypes.byref(counters), counters.size)
+    return ProcessMemory(
+        resident_bytes=counters.resident,
+        private_bytes=min(counters.private, counters.resident),
+        peak_bytes=counters.peak,
+        data_bytes=0,
+    )
