@@ -82,15 +82,19 @@ def test_mirrored_outputs_of_a_mirrored_truth_average_to_the_truth() -> None:
 def test_discrepancy_looks_at_confident_keypoints_only() -> None:
     region = Region(box_xyxy=(100, 40, 180, 280))
     a = run_one(region, some_points(region))
-    assert TASK.discrepancy(a, a) == {"px_median": 0.0, "px_max": 0.0, "score_max": 0.0}
+    nothing = {"px_median": 0.0, "px_p90": 0.0, "px_max": 0.0, "score_max": 0.0}
+    assert TASK.discrepancy(a, a) == nothing
+    (empty,) = TASK.join([], (300, 400), PROVENANCE)
+    assert TASK.discrepancy(empty, empty) == nothing
     moved, scores = a.keypoints_PK2.copy(), a.scores_PK.copy()
     moved[0, 3] += (3, 4)
     moved[0, 4] += 1000
     scores[0, 4] = 0.1
     faint = replace(a, scores_PK=scores)
     found = TASK.discrepancy(faint, replace(faint, keypoints_PK2=moved))
-    assert found["px_max"] == pytest.approx(5, abs=1e-3)
-    assert found["px_median"] == 0
+    # 240 px of box and a quarter of padding lie on 160 px of canvas
+    assert found["px_max"] == pytest.approx(5 * 160 / 300, abs=1e-3)
+    assert (found["px_median"], found["px_p90"]) == (0, 0)
     with pytest.raises(UsageError, match="same picture"):
         TASK.discrepancy(a, TASK.join([], (300, 400), PROVENANCE)[0])
 
