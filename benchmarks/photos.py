@@ -24,13 +24,12 @@ from torch import Tensor
 from torch.nn import functional
 
 from decoding import decode_by_loop
-from side_by_side import interleaved_best, random_network
-from vitruvian import zoo
-from vitruvian.hardware import probe
+from side_by_side import interleaved_best
 from vitruvian.jobs import RUN_FILE, Job, run_job
+from vitruvian.loading import load
 from vitruvian.media.sinks import JPEG_QUALITY
-from vitruvian.predict import Model, load
-from vitruvian.tasks.base import Geometry, Origin, Provenance, Result
+from vitruvian.predict import Model
+from vitruvian.tasks.base import Geometry, Origin, Result
 from vitruvian.tasks.pose import COMPARED_SCORE, Pose
 from vitruvian.tasks.preprocess import MEAN_RGB, STD_RGB
 from vitruvian.tasks.seg import Segmentation, SegTask
@@ -79,7 +78,7 @@ def plain_loop(model: Model, paths: Sequence[Path], out: Path) -> None:
         image_HW3 = cv2.cvtColor(_read_bgr(path), cv2.COLOR_BGR2RGB)
         canvas_HW3, geometry = model.task.prepare(image_HW3, None)
         x_3HW = ((canvas_HW3.astype(np.float32) - mean_3) / std_3).transpose(2, 0, 1)
-        raw = model.network(torch.from_numpy(np.ascontiguousarray(x_3HW))[None])
+        raw = model.runner.network(torch.from_numpy(np.ascontiguousarray(x_3HW))[None])
         result = finish(model, raw, geometry)
         result = replace(result, origin=Origin(name=path.name, index=index, time_s=None, image_HW3=image_HW3))
         _plain_write(result, out / path.name)
@@ -112,7 +111,8 @@ def _plain_write(result: Result, stem: Path) -> None:
 
 def compare_nano(task: str, photos: Sequence[Path], work: Path, rounds: int) -> dict[str, Any]:
     """Both ways over the same photographs, interleaved; one JSON-able row with times, shares and agreement."""
-    model = load(f"sapiens-{task}-nano", device="cpu")
+    model = load(f"sapiens-{task}-nano", device="cpu", dtype="float32")
+    ours = load(f"sapiens-{task}-nano", device="cpu")
     turn = count()
     last: dict[str, Path] = {}
 
@@ -122,7 +122,7 @@ def compare_nano(task: str, photos: Sequence[Path], work: Path, rounds: int) -> 
 
     def road() -> None:
         last["road"] = work / f"road-{task}-{next(turn)}"
-        run_job(model, Job(inputs=[str(photos[0].parent)], out=last["road"]))
+        run_job(ours, Job(inputs=[str(photos[0].parent)], out=last["road"]))
 
     best = interleaved_best({"plain": plain, "road": road}, rounds)
     return {
@@ -130,6 +130,7 @@ def compare_nano(task: str, photos: Sequence[Path], work: Path, rounds: int) -> 
         "pictures": len(photos),
         "long_sides_px": LONG_SIDES_PX,
         "rounds": rounds,
+        "road_precision": str(ours.precision),
         "plain_s": round(best["plain"].wall_s, 3),
         "road_s": round(best["road"].wall_s, 3),
         "speed_up": round(best["plain"].wall_s / best["road"].wall_s, 2),
@@ -194,17 +195,7 @@ _AGREEMENT: dict[str, Callable[[Sequence[str], Path, Path], dict[str, Any]]] = {
 
 def measure_large(name: str, photos: Sequence[Path], work: Path) -> dict[str, Any]:
     """A published size with random weights on the road: how much of the time is the network's."""
-    spec = zoo.find(name)
-    model = Model(
-        spec=spec,
-        network=random_network(spec.config),
-        task=spec.make_task(),
-        device="cpu",
-        provenance=Provenance(model=f"{name}, random weights", weights_sha256="", licence="none"),
-        micro_batch=1,
-        decisions=(),
-    )
-    torch.set_num_threads(probe().cpu.cores)
+    model = load(name, device="cpu", random_weights=True)
     out = work / name
     run_job(model, Job(inputs=[str(path) for path in photos], out=out))
     document = json.loads((out / RUN_FILE).read_text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
     cases = cases_under(metafunc.config.getoption("--golden"))
     metafunc.parametrize("golden_case", cases, ids=[case.id for case in cases])
+
+
+@pytest.fixture(autouse=True, scope="session")
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What is remembered between runs is remembered between tests, and never read from or written to the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VITRUVIAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
 
 
 @pytest.fixture

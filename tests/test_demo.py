@@ -8,7 +8,8 @@ import numpy as np
 from PIL import Image
 
 from command import Command
-from vitruvian.demo import TASKS, bundled_pictures
+from vitruvian.bundled import bundled_pictures
+from vitruvian.demo import TASKS
 
 
 def test_the_demo_makes_results_and_a_contact_sheet(command: Command, tmp_path: Path) -> None:

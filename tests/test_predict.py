@@ -16,6 +16,7 @@ import vitruvian as vt
 from vitruvian import predict
 from vitruvian.errors import InputError, RefusedError, UsageError
 from vitruvian.media.items import Item
+from vitruvian.media.listing import list_inputs
 from vitruvian.predict import Model, Road
 from vitruvian.tasks.base import Region
 
@@ -42,7 +43,7 @@ def test_the_batch_size_does_not_change_results(task: str) -> None:
     given = pictures(5)
     found = []
     for micro_batch in (1, 3, 8):
-        model = vt.load(f"sapiens-{task}-nano", device="cpu", micro_batch=micro_batch)
+        model = vt.load(f"sapiens-{task}-nano", device="cpu", dtype="float32", micro_batch=micro_batch)
         found.append(list(model(given)))
     for others in found[1:]:
         for first, second in zip(found[0], others, strict=True):
@@ -65,8 +66,8 @@ class Counting(nn.Module):
 
 
 def test_persons_of_all_pictures_fill_batches_together(pose: Model) -> None:
-    counting = Counting(pose.network)
-    model = replace(pose, network=counting)
+    counting = Counting(pose.runner.network)
+    model = replace(pose, runner=replace(pose.runner, network=counting))
     persons = [3, 0, 2, 5]
 
     def regions_of(item: Item) -> list[Region]:
@@ -97,8 +98,6 @@ def test_a_result_saves_itself_into_a_folder(pose: Model, tmp_path: Path) -> Non
 
 
 def test_the_per_source_hook_sees_pictures_in_order(pose: Model) -> None:
-    from vitruvian.media.listing import list_inputs
-
     seen: list[int] = []
 
     def hook(finished: predict.Finished) -> predict.Finished:
@@ -141,8 +140,11 @@ def test_a_device_that_is_not_here_is_named() -> None:
 
 
 def test_choices_are_explained() -> None:
-    decisions = {decision.what: decision for decision in vt.load("sapiens-pose-nano").decisions}
-    assert decisions.keys() == {"device", "micro_batch", "dtype"}
+    model = vt.load("sapiens-pose-nano")
+    road = Road(model=model)
+    list(road.run(list_inputs(pictures(2), recursive=False), deliver=lambda finished: finished))
+    decisions = {decision.what: decision for decision in (*model.loading_decisions, *road.engine.decisions())}
+    assert decisions.keys() >= {"device", "micro_batch", "dtype"}
     assert all(decision.because for decision in decisions.values())
 
 

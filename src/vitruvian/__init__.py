@@ -11,12 +11,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vitruvian.predict import Model, load
+    from vitruvian.fit.footprint import footprint
+    from vitruvian.loading import load
+    from vitruvian.planning import plan
+    from vitruvian.predict import Model
 
 __version__ = "0.1.0.dev0"
-__all__ = ["Model", "__version__", "load"]
+__all__ = ["Model", "__version__", "footprint", "load", "plan"]
 
-_HOMES = {"load": "vitruvian.predict", "Model": "vitruvian.predict"}
+_HOMES = {
+    "Model": "vitruvian.predict",
+    "footprint": "vitruvian.fit.footprint",
+    "load": "vitruvian.loading",
+    "plan": "vitruvian.planning",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
 
+from vitruvian.bundled import bundled_pictures
 from vitruvian.jobs import Job, Progress, run_job
+from vitruvian.loading import load
 from vitruvian.media.atomic import write_atomic
 from vitruvian.media.images import read_picture
 from vitruvian.media.items import Entry
 from vitruvian.media.names import output_name
 from vitruvian.media.png import encode_png
-from vitruvian.predict import load
 from vitruvian.tasks.drawing import side_by_side
 from vitruvian.zoo import DEFAULT_MODELS, TaskName
 
@@ -30,11 +30,6 @@ class DemoReport:
 
     sheet: Path
     jobs: dict[TaskName, Progress]
-
-
-def bundled_pictures() -> Path:
-    """Folder with the demo pictures and their person boxes (`boxes.json`)."""
-    return Path(str(resources.files("vitruvian").joinpath("data", "demo")))
 
 
 def run_demo(out: Path, report: Callable[[str], None] = print) -> DemoReport:

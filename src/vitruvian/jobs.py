@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +17,10 @@ from typing import Any, Literal
 from vitruvian import __version__
 from vitruvian.coco import gather_coco_results
 from vitruvian.errors import UsageError
-from vitruvian.hardware import probe
+from vitruvian.fit.calibration import CalibrationPoint, remember
+from vitruvian.fit.decisions import Decision
+from vitruvian.fit.knobs import Knobs
+from vitruvian.hardware import PeakWatch, open_meter, probe
 from vitruvian.media.documents import write_json_atomic
 from vitruvian.media.items import Entry, Failure
 from vitruvian.media.ledger import Ledger
@@ -61,6 +65,14 @@ class Progress:
     done: int = 0
     skipped: int = 0
     failures: list[Failure] = field(default_factory=list)
+    memory_bytes: int = 0
+    """What the process takes of the device now: the figure that budgets mean."""
+    peak_bytes: int = 0
+    """The highest so far."""
+    planned_bytes: int = 0
+    """Peak that the plan allows; 0 without a plan."""
+    decisions: tuple[Decision, ...] = ()
+    """What was chosen and what happened while running; complete at the end."""
     started: float = field(default_factory=time.perf_counter)
 
     @property
@@ -78,8 +90,15 @@ class Progress:
         return (self.total - self.seen) / self.per_second if self.done else None
 
 
-def run_job(model: Model, job: Job, on_progress: Callable[[Progress], None] = lambda progress: None) -> Progress:
+def run_job(
+    model: Model,
+    job: Job,
+    on_progress: Callable[[Progress], None] = lambda progress: None,
+    watch: PeakWatch | None = None,
+) -> Progress:
     """Run a model over inputs into a folder.
+
+    `watch`: a memory watch that is on already; None: one of this run's own.
 
     Raises:
         UsageError: unknown format, an output folder that is in use, not empty or not writable, no input at all.
@@ -87,11 +106,14 @@ def run_job(model: Model, job: Job, on_progress: Callable[[Progress], None] = la
     """
     formats = _formats(model, job)
     boxes = read_boxes(job.boxes) if job.boxes else None
-    timings = Timings()
-    with Ledger.open(job.out, mode=job.mode, run=_identity(model, job, formats)) as ledger:
+    with ExitStack() as stack:
+        ledger = stack.enter_context(Ledger.open(job.out, mode=job.mode, run=_identity(model, job, formats)))
+        watch = watch or stack.enter_context(PeakWatch(open_meter(model.device)))
+        timings = Timings(watch=watch)
         entries = list(list_inputs(list(job.inputs), recursive=job.recursive))
         fresh = [entry for entry in entries if not _is_done(ledger, entry)]
-        progress = Progress(total=len(entries), skipped=len(entries) - len(fresh))
+        planned_bytes = model.plan.peak_bytes if model.plan else 0
+        progress = Progress(total=len(entries), skipped=len(entries) - len(fresh), planned_bytes=planned_bytes)
         sink = FolderSink(job.out, frozenset(formats), announce=ledger.announce)
 
         def deliver(finished: Finished) -> None:
@@ -110,6 +132,7 @@ def run_job(model: Model, job: Job, on_progress: Callable[[Progress], None] = la
                     progress.failures.append(outcome)
                 else:
                     progress.done += 1
+                progress.memory_bytes, progress.peak_bytes = watch.last.device_bytes, watch.peak_bytes
                 on_progress(progress)
             if "coco" in formats:
                 failed = {failure.index for failure in progress.failures}
@@ -117,9 +140,21 @@ def run_job(model: Model, job: Job, on_progress: Callable[[Progress], None] = la
                 gather_coco_results(job.out, names, announce=ledger.announce)
         finally:
             ledger.announce(RUN_FILE)
-            document = _run_document(model, job, formats, progress, timings, ledger.notes)
+            progress.decisions = road.engine.decisions()
+            document = _run_document(road, job, formats, progress, ledger.notes)
             write_json_atomic(job.out / RUN_FILE, document)
+        _learn(road, watch.peak_bytes)
     return progress
+
+
+def _learn(road: Road, peak_bytes: int) -> None:
+    """Remember how far the prediction was from what the run took: later plans on this device are corrected by it."""
+    model, batch = road.model, road.engine.largest_batch
+    if model.predicted is None or not batch:
+        return
+    knobs = Knobs(dtype=model.precision.dtype, micro_batch=batch)
+    point = CalibrationPoint.of(model.predicted(batch), peak_bytes, knobs, model.spec.name)
+    remember(point, probe().device(model.device).name)
 
 
 def _identity(model: Model, job: Job, formats: Sequence[str]) -> dict[str, Any]:
@@ -160,10 +195,10 @@ def _is_done(ledger: Ledger, entry: Entry | Failure) -> bool:
 
 
 def _run_document(
-    model: Model, job: Job, formats: Sequence[str], progress: Progress, timings: Timings, notes: Sequence[str]
+    road: Road, job: Job, formats: Sequence[str], progress: Progress, notes: Sequence[str]
 ) -> dict[str, Any]:
     wall_s = time.perf_counter() - progress.started
-    hardware = probe()
+    model = road.model
     return {
         "vitruvian": __version__,
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -171,9 +206,13 @@ def _run_document(
         "model": model.spec.name,
         "weights_sha256": model.provenance.weights_sha256,
         "licence": model.provenance.licence,
-        "machine": hardware.line(),
+        "machine": probe().line(),
         "device": model.device,
-        "decisions": [decision.to_json() for decision in model.decisions],
+        "precision": str(model.precision),
+        "micro_batch": road.engine.wanted_batch(model.task.input_hw),
+        "decisions": [decision.to_json() for decision in (*model.loading_decisions, *progress.decisions)],
+        "plan": _planned(model),
+        "memory": _measured(road),
         "notes": [*model.notes, *notes],
         "options": {
             "formats": list(formats),
@@ -189,7 +228,33 @@ def _run_document(
             "failed": len(progress.failures),
         },
         "failures": [{"name": failure.name, "reason": failure.reason} for failure in progress.failures],
-        "timings_s": {stage: round(seconds, 4) for stage, seconds in timings.seconds.items()},
+        "timings_s": {stage: round(seconds, 4) for stage, seconds in road.timings.seconds.items()},
         "wall_s": round(wall_s, 4),
         "images_per_s": round(progress.done / max(wall_s, 1e-9), 3),
+    }
+
+
+def _planned(model: Model) -> dict[str, Any] | None:
+    """What was predicted before anything was loaded."""
+    if model.plan is None:
+        return None
+    return {
+        "peak_bytes": model.plan.peak_bytes,
+        "budget_bytes": model.plan.budget_bytes,
+        "breakdown_bytes": model.plan.breakdown.to_json(),
+        "micro_batch": model.plan.knobs.micro_batch,
+    }
+
+
+def _measured(road: Road) -> dict[str, Any] | None:
+    """What the process took, as budgets count it, beside what was predicted for the largest batch that really ran."""
+    watch, batch, predicted = road.timings.watch, road.engine.largest_batch, road.model.predicted
+    if watch is None:
+        return None
+    return {
+        "baseline_bytes": watch.baseline_bytes,
+        "peak_bytes": watch.peak_bytes,
+        "predicted_bytes": predicted(batch).total_bytes if predicted and batch else None,
+        "largest_batch": batch,
+        "stages": watch.peaks,
     }

@@ -1,36 +1,42 @@
 """The straight road: source -> prepare -> micro-batches -> network -> finish -> sink, each an iterator stage.
 
-`load(name)` gives a `Model`; calling it with inputs yields results in input order. Nothing is loaded whole: at most a
-few decoded pictures are alive at a time. Reading, cropping, finishing and writing run in threads beside the network,
-which dominates time for every published size; small networks on a CPU run in those threads, too, one core each.
+A `Model` (made by `vitruvian.loading.load`) called with inputs yields results in input order. Nothing is loaded whole:
+at most a few decoded pictures are alive at a time. Reading, cropping, finishing and writing run in threads beside the
+network, which dominates time for every published size; small networks on a CPU run in those threads, too, one core
+each. Batches are as large as the engine wants them, and what runs out of memory is tried again in parts or alone.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
 from vitruvian import zoo
-from vitruvian.errors import InputError, UsageError
+from vitruvian.errors import InputError
 from vitruvian.fit.decisions import Decision
-from vitruvian.hardware import probe, synchronize
+from vitruvian.fit.footprint.values import Breakdown
+from vitruvian.fit.knee import Aim
+from vitruvian.fit.plan_values import Plan
+from vitruvian.fit.precision import Precision
+from vitruvian.hardware import PeakWatch, probe, spill_watch, synchronize
 from vitruvian.media.items import Entry, Failure, Item
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.read_ahead import read_ahead
 from vitruvian.media.sinks import FolderSink
+from vitruvian.running.engine import Engine, NonFinite, Row
+from vitruvian.running.runner import Runner, averaging
 from vitruvian.stages import ordered_map
 from vitruvian.tasks.base import Geometry, Origin, Provenance, Region, Result, Sink, Task
-from vitruvian.weights import LoadedWeights, load_weights
 
 Inputs = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
 RegionsOf = Callable[[Item], Sequence[Region | None]]
@@ -39,6 +45,9 @@ T = TypeVar("T")
 
 AHEAD_PER_WORKER = 3
 """Pictures in flight per thread; two hide the network's time, the third evens out picture sizes."""
+
+MIN_LINE = 8
+"""Pictures that may wait for a batch of a rare canvas shape to fill."""
 
 SMALL_PARAMETERS = 50_000_000
 """Networks below this are small: their single operations take less than a millisecond."""
@@ -76,7 +85,7 @@ class _Pending:
     """A picture whose crops are partly through the network."""
 
     prepared: _Prepared
-    rows: list[dict[str, Tensor] | None]
+    rows: list[Row | None]
 
     @property
     def complete(self) -> bool:
@@ -92,6 +101,8 @@ class Timings:
     """Seconds spent in each stage, summed over threads; `read` is the wait for pictures that are decoded ahead."""
 
     seconds: dict[str, float] = field(default_factory=dict)
+    watch: PeakWatch | None = None
+    """Keeps the stages' memory peaks."""
     _lock: Lock = field(default_factory=Lock)
 
     @contextmanager
@@ -99,7 +110,8 @@ class Timings:
         """Add the time of the block to a stage."""
         started = time.perf_counter()
         try:
-            yield
+            with self.watch.stage(stage) if self.watch else nullcontext():
+                yield
         finally:
             with self._lock:
                 self.seconds[stage] = self.seconds.get(stage, 0.0) + time.perf_counter() - started
@@ -112,24 +124,53 @@ def whole_picture(item: Item) -> Sequence[Region | None]:
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A loaded network with its task, ready to run; make one with `load`."""
+    """A loaded network with its task and its plan, ready to run; make one with `vitruvian.loading.load`."""
 
     spec: zoo.ModelSpec
-    network: nn.Module
     task: Task
-    device: str
+    runner: Runner
     provenance: Provenance
-    micro_batch: int
-    decisions: tuple[Decision, ...]
+    max_batch: int
+    """Largest number of crops per network call that the plan allows."""
+    aim: Aim | None
+    """What the batch is chosen for while running; None keeps it at `max_batch`."""
+    plan: Plan | None = None
+    predicted: Callable[[int], Breakdown] | None = None
+    """Predicted memory of a batch before correction by earlier measurements, to hold the measured one against."""
+    loading_decisions: tuple[Decision, ...] = ()
+    """What was chosen before the first picture."""
     notes: tuple[str, ...] = ()
 
     @property
-    def one_core_each(self) -> bool:
-        """Whether micro-batches run beside each other, each on one core, instead of one by one on all cores.
+    def device(self) -> str:
+        """torch device string."""
+        return self.runner.device
 
-        Threads that share one small operation wait for each other longer than they compute.
-        """
-        return self.device == "cpu" and self.spec.config.parameters < SMALL_PARAMETERS
+    @property
+    def precision(self) -> Precision:
+        """What the network computes in at the moment."""
+        return self.runner.precision
+
+    @property
+    def one_core_each(self) -> bool:
+        """Whether micro-batches run beside each other, each on one core, instead of one by one on all cores."""
+        return one_core_each(self.spec, self.device)
+
+    def engine(self, *, flip_test: bool = False) -> Engine:
+        """What runs the network safely, for one run."""
+        if flip_test:
+            averaging(self.task)
+        return Engine(
+            network=lambda canvases: self.runner.raw(canvases, flip_test=flip_test),
+            finish_tensors=self.task.finish_tensors,
+            guard=self.runner.guard,
+            max_batch=self.max_batch,
+            aim=self.aim,
+            precision=str(self.precision),
+            step_down=self.runner.step_down,
+            observe=spill_watch(self.device),
+            synchronize=lambda: synchronize(self.device),
+        )
 
     def __call__(
         self, inputs: Inputs, *, recursive: bool = False, regions_of: RegionsOf = whole_picture, flip_test: bool = False
@@ -154,68 +195,13 @@ class Model:
                 "mend or leave out these files"
             )
 
-    @torch.inference_mode()
-    def forward(self, canvases: Sequence[np.ndarray], *, flip_test: bool = False) -> dict[str, Tensor]:
-        """Canvases of one shape -> what can be decided at network resolution, batched, on the device."""
-        canvas_BHW3 = torch.from_numpy(np.stack(canvases)).to(self.device)
-        x_B3HW = self.task.network_input(canvas_BHW3)
-        raw = self.network(x_B3HW)
-        if flip_test:
-            raw = _averaging(self.task)(raw, self.network(x_B3HW.flip(-1)))
-        return self.task.finish_tensors(raw)
 
+def one_core_each(spec: zoo.ModelSpec, device: str) -> bool:
+    """Whether a network is so small that a core runs a micro-batch of its own.
 
-def load(
-    name: str | Path,
-    *,
-    device: str | None = None,
-    micro_batch: int | None = None,
-    accept_licence: Collection[str] = (),
-    ask: Callable[[str], bool] | None = None,
-    report: Callable[[str], None] = lambda line: None,
-) -> Model:
-    """Find, fetch, check and build a model by catalogue name or by the path of a weight file.
-
-    Raises:
-        UsageError: unknown name, device or path.
-        RefusedError: licence not accepted, or weights that do not belong to the network.
-        DoesNotFitError: the download does not fit the disk.
+    Threads that share one small operation wait for each other longer than they compute.
     """
-    hardware = probe()
-    decisions = []
-    if device is None:
-        device = hardware.default_device
-        because = "the first accelerator" if hardware.accelerators else "no accelerator that this torch can use"
-        decisions.append(Decision(what="device", value=device, because=because))
-    weights: LoadedWeights = load_weights(
-        name, device=hardware.check_device(device), accept_licence=accept_licence, ask=ask, report=report
-    )
-    if micro_batch is None:
-        micro_batch, because = _default_batch(weights.spec, device)
-        decisions.append(Decision(what="micro_batch", value=micro_batch, because=because))
-    decisions.append(Decision(what="dtype", value="float32", because="the only precision this version runs"))
-    torch.set_num_threads(hardware.cpu.cores)
-    return Model(
-        spec=weights.spec,
-        network=weights.network,
-        task=weights.spec.make_task(),
-        device=device,
-        provenance=weights.provenance,
-        micro_batch=micro_batch,
-        decisions=tuple(decisions),
-        notes=weights.notes,
-    )
-
-
-def _default_batch(spec: zoo.ModelSpec, device: str) -> tuple[int, str]:
-    """A cautious size until batches are planned from memory and measured."""
-    if spec.config.parameters < SMALL_PARAMETERS:
-        if device == "cpu":
-            return 4, "a small network: every core runs a batch of its own, which should stay in the core's cache"
-        return 8, "a small network; a batch spreads its fixed costs"
-    if device == "cpu":
-        return 1, "a large network keeps all cores busy with one picture"
-    return 4, "cautious: memory is not planned yet"
+    return device == "cpu" and spec.config.parameters < SMALL_PARAMETERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,19 +215,31 @@ class Road:
     """Sees every finished picture in order; for state that needs order, such as trackers and smoothing."""
     timings: Timings = field(default_factory=Timings)
 
+    @cached_property
+    def engine(self) -> Engine:
+        """Runs the network; knows afterwards which batch was chosen and what went wrong on the way.
+
+        Made at the start of `run`, before threads ask for it.
+        """
+        return self.model.engine(flip_test=self.flip_test)
+
     def run(self, entries: Iterable[Entry | Failure], deliver: Callable[[Finished], T]) -> Iterator[T | Failure]:
         """Yield `deliver(finished)` (called in a thread) or a `Failure` per input, in order."""
-        if self.flip_test:
-            _averaging(self.model.task)
+        assert self.engine
         workers = probe().cpu.cores
         ahead = workers * AHEAD_PER_WORKER
         with ThreadPoolExecutor(workers, initializer=_single_threaded) as pool:
             items = self._timed("read", read_ahead(iter(entries), workers=workers, ahead=ahead))
-            prepared = ordered_map(_past_failures(self._prepare), items, pool, ahead=ahead)
+            prepare = self._guarded("preparing", self._prepare)
+            prepared = ordered_map(_past_failures(prepare), items, pool, ahead=ahead)
             rows = self._through_network(prepared, pool, workers)
-            finished = ordered_map(_past_failures(self._finish), rows, pool, ahead=ahead)
+            finished = ordered_map(_past_failures(self._guarded("finishing", self._finish)), rows, pool, ahead=ahead)
             in_order = map(_past_failures(self.per_source), finished) if self.per_source else finished
-            yield from ordered_map(_past_failures(deliver), in_order, pool, ahead=ahead)
+            yield from ordered_map(_past_failures(self._guarded("saving", deliver)), in_order, pool, ahead=ahead)
+
+    def _guarded(self, what: str, function: Callable[[Any], T]) -> Callable[[Any], T]:
+        """The function, tried again alone where memory runs out."""
+        return lambda element: self.engine.guarded(f"{what} one picture", function, element)
 
     def _timed(self, stage: str, stream: Iterator[T]) -> Iterator[T]:
         """Time spent waiting for a stream."""
@@ -267,17 +265,18 @@ class Road:
         """Run micro-batches and let pictures out whole and in order."""
         line: list[_Pending | Failure] = []
         at_once = workers if self.model.one_core_each else 1
-        batches = self._micro_batches(stream, line, limit=max(self.model.micro_batch * (at_once + 1), 8))
-        ran = ordered_map(self._forward, batches, pool, ahead=at_once) if at_once > 1 else map(self._forward, batches)
+        batches = self._micro_batches(stream, line, at_once)
+        ran = ordered_map(self._forward, batches, pool, ahead=at_once) if at_once > 1 else self._row_by_row(batches)
         for _ in ran:
             yield from _take_complete(line)
         yield from _take_complete(line)
 
     def _micro_batches(
-        self, stream: Iterator[_Prepared | Failure], line: list[_Pending | Failure], limit: int
+        self, stream: Iterator[_Prepared | Failure], line: list[_Pending | Failure], at_once: int
     ) -> Iterator[Sequence[_Waiting]]:
-        """Put pictures in line and fill batches across them, grouped by canvas shape."""
+        """Put pictures in line and fill batches across them, grouped by canvas shape, as large as the engine wants."""
         groups: dict[tuple[int, int], list[_Waiting]] = {}
+        longest = MIN_LINE
         for element in stream:
             if isinstance(element, Failure):
                 line.append(element)
@@ -286,34 +285,48 @@ class Road:
             pending = _Pending(prepared=element, rows=[None] * len(element.crops))
             line.append(pending)
             for index, crop in enumerate(element.crops):
-                group = groups.setdefault(crop.geometry.canvas_hw, [])
+                shape = crop.geometry.canvas_hw
+                group = groups.setdefault(shape, [])
                 group.append((pending, index))
-                if len(group) == self.model.micro_batch:
-                    yield groups.pop(crop.geometry.canvas_hw)
+                wanted = self.engine.wanted_batch(shape)
+                longest = max(MIN_LINE, wanted * (at_once + 1))
+                if len(group) >= wanted:
+                    yield groups.pop(shape)
             if not element.crops:
                 yield ()
-            if len(line) > limit:  # a rare canvas shape must not hold up the pictures behind it
+            if len(line) > longest:  # a rare canvas shape must not hold up the pictures behind it
                 yield from groups.values()
                 groups.clear()
         yield from groups.values()
 
     def _forward(self, group: Sequence[_Waiting]) -> None:
-        if not group:
-            return
+        """A whole group, beside others."""
         with self.timings.measure("network"):
-            canvases = [pending.prepared.crops[index].canvas_HW3 for pending, index in group]
-            tensors = self.model.forward(canvases, flip_test=self.flip_test)
-            synchronize(self.model.device)  # an accelerator's time would land in the next stage otherwise
-            for row, (pending, index) in enumerate(group):
-                pending.rows[index] = {name: value[row] for name, value in tensors.items()}
+            rows = self.engine.run([pending.prepared.crops[index].canvas_HW3 for pending, index in group])
+        for row, (pending, index) in zip(rows, group, strict=True):
+            pending.rows[index] = row
+
+    def _row_by_row(self, groups: Iterator[Sequence[_Waiting]]) -> Iterator[None]:
+        """Where one group runs at a time: finished pictures leave while the rest of a split group still runs."""
+        for group in groups:
+            waiting = list(group)
+            rows = self.engine.rows([pending.prepared.crops[index].canvas_HW3 for pending, index in waiting])
+            yield None  # nothing to run, perhaps, but the line may move
+            while waiting:
+                with self.timings.measure("network"):
+                    waiting[0][0].rows[waiting[0][1]] = next(rows)
+                del waiting[0]  # its tensors go with the picture
+                yield None
 
     @torch.inference_mode()
-    def _finish(self, pending: _Pending) -> Finished:
+    def _finish(self, pending: _Pending) -> Finished | Failure:
         with self.timings.measure("finish"):
             task, provenance, item = self.model.task, self.model.provenance, pending.prepared.item
             parts: list[Result] = []
             for crop, row in zip(pending.prepared.crops, pending.rows, strict=True):
                 assert row is not None
+                if isinstance(row, NonFinite):
+                    return Failure(name=item.name, index=item.index, reason=row.reason)
                 parts += task.finish(row, crop.geometry, provenance)
             source_hw = (item.image_HW3.shape[0], item.image_HW3.shape[1])
             origin = Origin(
@@ -340,13 +353,6 @@ def _take_complete(line: list[_Pending | Failure]) -> Iterator[_Pending | Failur
 def _past_failures(function: Callable[[Any], T]) -> Callable[[Any], T | Failure]:
     """The function for what is whole; failures pass by."""
     return lambda element: element if isinstance(element, Failure) else function(element)
-
-
-def _averaging(task: Task) -> Callable[..., dict[str, Tensor]]:
-    average = getattr(task, "average_mirrored", None)
-    if average is None:
-        raise UsageError(f"got a flip test for {task.name}; expected pose; leave out --flip-test")
-    return average
 
 
 def _single_threaded() -> None:

@@ -33,7 +33,20 @@ Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Enter sub-fo
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in an output folder; redo only what does not match.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
 Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: chosen)")]
-Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops per network call. (default: chosen)")]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16. (default: chosen and checked)")
+]
+Quality = Annotated[
+    str, typer.Option("--quality", help="How far results may be from float32: exact, balanced or fast.")
+]
+Budget = Annotated[
+    str | None, typer.Option("--budget", help="Memory this run may take, e.g. 12GB. (default: what is free)")
+]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops per network call. (default: measured)")]
+Objective = Annotated[str, typer.Option("--objective", help="throughput (pictures per second) or latency.")]
+MaxLatency = Annotated[
+    float | None, typer.Option("--max-latency", min=0.0, metavar="MS", help="Longest network call in milliseconds.")
+]
 Accept = Annotated[
     list[str] | None,
     typer.Option("--accept-licence", metavar="NAME", help="Accept a licence of weights, e.g. cc-by-nc-4.0."),
@@ -60,7 +73,12 @@ class Options:
     resume: bool
     overwrite: bool
     device: str | None
+    dtype: str | None
+    quality: str
+    budget: str | None
     batch: int | None
+    objective: str
+    max_latency: float | None
     accept_licence: list[str] | None
     explain: bool
     json: bool
@@ -80,7 +98,12 @@ def pose(
     resume: Resume = False,
     overwrite: Overwrite = False,
     device: Device = None,
+    dtype: Dtype = None,
+    quality: Quality = "balanced",
+    budget: Budget = None,
     batch: Batch = None,
+    objective: Objective = "throughput",
+    max_latency: MaxLatency = None,
     accept_licence: Accept = None,
     explain: Explain = False,
     json: Json = False,
@@ -102,7 +125,12 @@ def _dense_verb(task: TaskName, description: str) -> Callable[..., None]:
         resume: Resume = False,
         overwrite: Overwrite = False,
         device: Device = None,
+        dtype: Dtype = None,
+        quality: Quality = "balanced",
+        budget: Budget = None,
         batch: Batch = None,
+        objective: Objective = "throughput",
+        max_latency: MaxLatency = None,
         accept_licence: Accept = None,
         explain: Explain = False,
         json: Json = False,
@@ -125,13 +153,15 @@ features = _dense_verb("features", "Feature maps of the encoder: float32 NPY (C,
 def _run(task: TaskName, options: Options) -> None:
     if options.resume and options.overwrite:
         raise UsageError("got --resume and --overwrite; expected one of them; --resume keeps what matches")
-    from vitruvian.cli.screen import progress_line, say_failures, summary
+    from vitruvian.cli.screen import progress_line, say, say_failures, summary
     from vitruvian.jobs import run_job
 
+    limit = _limit(options)
     model = _load(task, options)
+    for line in (*limit, *model.notes):
+        say(line)
     if options.explain:
-        for decision in model.decisions:
-            print(decision)
+        print("\n".join(map(str, model.loading_decisions)))
     try:
         with progress_line(quiet=options.quiet or options.json) as on_progress:
             progress = run_job(model, _job(options), on_progress)
@@ -139,21 +169,41 @@ def _run(task: TaskName, options: Options) -> None:
         raise InterruptedRunError(f"interrupted; what is whole was kept in {options.out}; --resume goes on") from stop
     if options.json:
         print((options.out / "run.json").read_text(encoding="utf-8"), end="")
+    elif options.explain:
+        print("\n".join(map(str, progress.decisions)))
+        print(summary(progress, options.out))
     elif not options.quiet:
         print(summary(progress, options.out))
     say_failures(progress)
     raise typer.Exit(InputError.exit_code if progress.failures else EXIT_OK)
 
 
+def _limit(options: Options) -> list[str]:
+    """Hold the process to the budget before anything is loaded; what was set, for people."""
+    if options.budget is None:
+        return []
+    import vitruvian.loading  # noqa: F401  # libraries count, so they come first
+    from vitruvian.hardware import limit_memory, parse_size, probe
+
+    hardware = probe()
+    device = hardware.device(options.device or hardware.default_device).device
+    return [limit_memory(device, parse_size(options.budget)).sentence]
+
+
 def _load(task: TaskName, options: Options) -> Model:
     from vitruvian.cli.screen import ask_on_terminal, say
-    from vitruvian.predict import load
+    from vitruvian.loading import load
     from vitruvian.zoo import DEFAULT_MODELS
 
     model = load(
         options.model or DEFAULT_MODELS[task],
         device=options.device,
+        dtype=options.dtype,
+        quality=options.quality,
+        budget=options.budget,
         micro_batch=options.batch,
+        objective=options.objective,
+        max_latency_ms=options.max_latency,
         accept_licence=options.accept_licence or (),
         ask=ask_on_terminal(),
         report=say,

@@ -29,7 +29,8 @@ def progress_line(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 def line_of(progress: Progress) -> str:
     """Totals, rate and time left in one line."""
     left = f", {_duration(progress.left_s)} left" if progress.left_s is not None else ""
-    return f"{progress.seen} of {progress.total} pictures, {progress.per_second:.1f}/s{left}{_extras(progress)}"
+    done = f"{progress.seen} of {progress.total} pictures, {progress.per_second:.1f}/s{left}"
+    return f"{done}{_memory(progress)}{_extras(progress)}"
 
 
 def say(line: str) -> None:
@@ -46,6 +47,14 @@ def say_failures(progress: Progress) -> None:
 def summary(progress: Progress, out: Path) -> str:
     """The last line of a job."""
     return f"{progress.done} of {progress.total} pictures done{_extras(progress)}, {progress.per_second:.1f}/s -> {out}"
+
+
+def _memory(progress: Progress) -> str:
+    """Memory now, its peak, and the peak that was predicted."""
+    if not progress.peak_bytes:
+        return ""
+    planned = f", {progress.planned_bytes / 1e9:.1f} planned" if progress.planned_bytes else ""
+    return f", {progress.memory_bytes / 1e9:.1f} GB now, {progress.peak_bytes / 1e9:.1f} at most{planned}"
 
 
 def _extras(progress: Progress) -> str:

@@ -7,7 +7,7 @@ on meta, assigned, converted one at a time), so loading holds little more than t
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -31,6 +31,10 @@ TRAINING_ONLY = ("neck.", "mask_token", "data_preprocessor.")
 """Keys of pretraining snapshots that no encoder needs: the reconstruction decoder."""
 
 
+def _float32(key: str) -> torch.dtype:
+    return torch.float32
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Loaded:
     """A network with its weights, and what was adapted on the way."""
@@ -44,9 +48,9 @@ def load_network(
     tensors: Mapping[str, Tensor],
     *,
     device: str | torch.device = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype_of: Callable[[str], torch.dtype] = _float32,
 ) -> Loaded:
-    """Build the network of `config` and give it these weights.
+    """Build the network of `config` and give it these weights, each in the type that `dtype_of` says for its key.
 
     Raises:
         RefusedError: a key is missing, unexpected or misshapen; the message lists them and says what to do.
@@ -54,11 +58,17 @@ def load_network(
     network = build_network(config)
     tensors, notes = _align_prefix(tensors, config)
     tensors, position_notes = _fit_position_table(tensors, config.backbone)
-    assemble(network, tensors, device=device, dtype=dtype)
+    assemble(network, tensors, device=device, dtype_of=dtype_of)
     return Loaded(network=network, notes=(*notes, *position_notes))
 
 
-def assemble(network: nn.Module, tensors: dict[str, Tensor], *, device: str | torch.device, dtype: torch.dtype) -> None:
+def assemble(
+    network: nn.Module,
+    tensors: dict[str, Tensor],
+    *,
+    device: str | torch.device,
+    dtype_of: Callable[[str], torch.dtype] = _float32,
+) -> None:
     """Assign tensors to a network on meta, strictly, and empty their dict.
 
     Each is let go as soon as it is converted, so no second copy of all exists.
@@ -67,7 +77,7 @@ def assemble(network: nn.Module, tensors: dict[str, Tensor], *, device: str | to
     _check_keys(wanted, {key: tuple(value.shape) for key, value in tensors.items()})
     for key in wanted:
         owner, _, name = key.rpartition(".")
-        value = tensors.pop(key).to(device=device, dtype=dtype)
+        value = tensors.pop(key).to(device=device, dtype=dtype_of(key))
         setattr(network.get_submodule(owner), name, nn.Parameter(value, requires_grad=False))
 
 

@@ -42,7 +42,7 @@ def main() -> None:
         batch=arguments.batch,
         loop=replace(NanoRecipe().loop, steps=arguments.steps),
     )
-    device = probe().check_device(arguments.device or probe().default_device)
+    device = probe().device(arguments.device or probe().default_device).device
     train(recipe, arguments.run, device=device, threads=arguments.threads, render_only=arguments.render_only)
 
 
@@ -72,7 +72,7 @@ def train(
         module=network,
         optimizer=adamw(network, lr=recipe.loop.lr, weight_decay=recipe.weight_decay),
         batch_of=lambda step: make_ahead(step).to(device),
-        loss_of=partial(joint_loss, recipe=recipe, autocast_bf16=cpu.native_bf16 if on_cpu else True),
+        loss_of=partial(joint_loss, recipe=recipe, autocast_bf16=cpu.bf16 == "native" if on_cpu else True),
         rate_of=partial(warmup_cosine, steps=recipe.loop.steps, warmup=recipe.warmup),
         run=run,
         ranks=ranks,

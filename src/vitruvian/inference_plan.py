@@ -1,0 +1,146 @@
+"""What a run over pictures takes: the network's footprint, several calls at once, pictures and results in flight.
+
+In: a spec, a machine, a budget. Out: plans for the compute types that are asked about, and advice where nothing fits.
+A type that was never traced on this machine takes a second or two, one that was takes none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+
+from vitruvian import zoo
+from vitruvian.fit.calibration import Calibration
+from vitruvian.fit.footprint.values import Breakdown, Footprint, Footprints
+from vitruvian.fit.knobs import Knobs
+from vitruvian.fit.plan import make_plan
+from vitruvian.fit.plan_values import Objective, Plan, PlanJob
+from vitruvian.hardware import Device, Dtype, Hardware, format_bytes
+from vitruvian.planning import footprints_for, offers_of
+
+MAX_BATCH = 64
+"""Larger ones were never seen to be faster for networks of this kind; the ramp stops long before."""
+
+ASSUMED_PIXELS = 1920 * 1080
+"""Pictures are planned for at this size; their real ones are known only when they are read."""
+
+PICTURES_PER_WORKER = 12
+"""Decoded pictures that may be alive per worker thread, over all stages of the road."""
+
+RESULT_BYTES_PER_PIXEL = {"pose": 6, "seg": 8, "depth": 20, "normal": 44, "features": 3}
+"""Result at source size, its float32 temporaries and the drawing; one a worker at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InferencePlanner:
+    """Plans for one model on one device."""
+
+    spec: zoo.ModelSpec
+    hardware: Hardware
+    device: Device
+    budget_bytes: int | None
+    objective: Objective
+    calibration: Calibration | None
+    calls_at_once: int = 1
+    """Network calls that run side by side."""
+
+    def plan(self, dtypes: Sequence[Dtype] | None = None, *, batch: int | None = None) -> Plan:
+        """The plan for the first of these compute types that fits (None: by the device's support)."""
+        workload = self.spec.workload
+        job = PlanJob(
+            device=self.device.device,
+            budget_bytes=self.budget_bytes,
+            batch=batch,
+            dtypes=None if dtypes is None else tuple(dtypes),
+            max_batch=MAX_BATCH,
+            objective=self.objective,
+            offers=offers_of(workload),
+            input_hw=workload.input_hw,
+            patch_size=workload.patch_size,
+        )
+        return make_plan(self._footprints, job, self.hardware, self.calibration)
+
+    def fits(self, dtype: Dtype) -> bool:
+        """Whether one picture at a time fits in a compute type."""
+        return self.plan([dtype], batch=1).fits
+
+    def predicted(self, dtype: Dtype, batch: int) -> Breakdown:
+        """What a batch takes by the footprint alone, no measurement applied."""
+        knobs = self.plan([dtype], batch=batch).knobs
+        return self._footprints(knobs).at(batch)
+
+    def max_batch(self, dtype: Dtype) -> int:
+        """Largest batch in a compute type; 0 where not even one picture fits."""
+        plan = self.plan([dtype])
+        return plan.knobs.micro_batch if plan.fits else 0
+
+    def advice(self) -> str:
+        """What is missing and which command would fit, for people."""
+        plan = self.plan()
+        short = (
+            f"one picture takes {format_bytes(plan.peak_bytes)} and a margin of {format_bytes(plan.margin_bytes)}, "
+            f"{format_bytes(plan.budget_bytes)} are there"
+        )
+        return f"{short}; {self._next_step()}"
+
+    def _next_step(self) -> str:
+        smaller = self._smaller_model()
+        steps = [f"`--model {smaller.name}` would fit"] if smaller else []
+        if self.device.kind != "cpu" and replace(self, device=self.hardware.cpu, budget_bytes=None).plan().fits:
+            steps.append("`--device cpu` would fit")
+        if self.budget_bytes is not None and self.budget_bytes < self.device.free_bytes:
+            steps.append("a larger --budget")
+        steps.append(f"`vitruvian plan {self.spec.name} --machine NAME` tells what another machine could do")
+        return " or ".join(steps)
+
+    def _smaller_model(self) -> zoo.ModelSpec | None:
+        """The largest catalogue model of this task that is smaller and fits."""
+        own = self.spec.config
+        candidates = [
+            spec
+            for spec in zoo.MODELS.values()
+            if spec.task == self.spec.task
+            and spec.config.parameters < own.parameters
+            and (spec.embedded or spec.config.head == own.head)
+        ]
+        for spec in sorted(candidates, key=lambda one: one.config.parameters, reverse=True):
+            if replace(self, spec=spec).plan().fits:
+                return spec
+        return None
+
+    @cached_property
+    def _footprints(self) -> Footprints:
+        plain = footprints_for(self.spec.workload, self.device.kind)
+
+        def footprints(knobs: Knobs) -> Footprint:
+            return _on_the_road(plain(knobs), calls=self.calls_at_once, results_bytes=self._results_bytes)
+
+        return footprints
+
+    @property
+    def _results_bytes(self) -> int:
+        """On the host; a device of its own holds next to nothing beside the network."""
+        if self.device.kind != "cpu":
+            return RESULT_BYTES_PER_PIXEL[self.spec.task] * ASSUMED_PIXELS
+        per_worker = PICTURES_PER_WORKER * 3 + RESULT_BYTES_PER_PIXEL[self.spec.task]
+        return self.hardware.cpu.cores * per_worker * ASSUMED_PIXELS
+
+
+def _on_the_road(footprint: Footprint, *, calls: int, results_bytes: int) -> Footprint:
+    """A footprint of several calls at once, with what lies beside the network."""
+    beside = Breakdown(results_bytes=results_bytes)
+    phases = tuple(
+        replace(phase, fixed=_active_times(phase.fixed, calls) + beside, per_item=_active_times(phase.per_item, calls))
+        for phase in footprint.phases
+    )
+    return replace(footprint, phases=phases)
+
+
+def _active_times(breakdown: Breakdown, calls: int) -> Breakdown:
+    """Every call has its own activations and scratch; weights are shared."""
+    return replace(
+        breakdown,
+        activations_bytes=breakdown.activations_bytes * calls,
+        workspace_bytes=breakdown.workspace_bytes * calls,
+    )

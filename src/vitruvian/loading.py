@@ -1,0 +1,309 @@
+"""From a name to a model that is ready to run: plan, fetch, check the precision, build; in this order.
+
+In: a catalogue name or a weight file, and what the user insists on. Out: a `Model` with every choice explained. The
+first time a network is met on a machine, tracing takes a second or two and the audit a few network calls; both are
+remembered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from pathlib import Path
+from typing import get_args
+
+import torch
+from torch import nn
+
+from vitruvian import weights
+from vitruvian.audit import NO_REFERENCE, Choice, Run, Subject, bundled_crops, choose_precision
+from vitruvian.errors import DoesNotFitError, UsageError
+from vitruvian.fit.calibration import load_calibration
+from vitruvian.fit.decisions import Decision
+from vitruvian.fit.knee import Aim
+from vitruvian.fit.plan_values import Objective, Plan
+from vitruvian.fit.precision import Precision, apply_precision, more_islands, precision_ladder
+from vitruvian.fit.quality import AuditReport, Quality, check_quality
+from vitruvian.fit.verdicts import VerdictStore
+from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, out_of_memory, parse_size, probe
+from vitruvian.inference_plan import InferencePlanner
+from vitruvian.predict import SMALL_PARAMETERS, Model, one_core_each
+from vitruvian.running.guard import MemoryGuard
+from vitruvian.running.runner import Runner, raw_outputs
+
+AUDIT_CROPS_SMALL, AUDIT_CROPS_LARGE = 5, 2
+"""Two crops show what a compute type does; small networks can afford more."""
+
+SHORT_NAMES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Names of compute types that people type."""
+
+RANDOM_REFERENCE = "the weights are random numbers, and so are the results"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wish:
+    """What a user insists on; None leaves it to the plan."""
+
+    device: str | None = None
+    dtype: Dtype | None = None
+    quality: Quality = "balanced"
+    budget_bytes: int | None = None
+    micro_batch: int | None = None
+    objective: Objective = "throughput"
+    max_latency_ms: float | None = None
+
+    @property
+    def aim(self) -> Aim | None:
+        """What the batch is chosen for while running; None: the user chose it."""
+        return None if self.micro_batch else Aim(objective=self.objective, max_latency_ms=self.max_latency_ms)
+
+
+def load(
+    name: str | Path,
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    quality: str = "balanced",
+    budget: int | str | None = None,
+    micro_batch: int | None = None,
+    objective: str = "throughput",
+    max_latency_ms: float | None = None,
+    random_weights: bool = False,
+    accept_licence: Collection[str] = (),
+    ask: Callable[[str], bool] | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Model:
+    """Find, plan, fetch, check and build a model by catalogue name or by the path of a weight file.
+
+    Args:
+        name: a catalogue name or the path of a weight file.
+        device: torch device string; None: the first accelerator, else the CPU.
+        dtype: compute type to insist on (float32, bfloat16, float16); it is checked against float32 all the same.
+        quality: how far results may be from float32: exact, balanced or fast.
+        budget: bytes or text such as `12GB` that the whole process may take; None: what is free. Planned with, not
+            enforced: `vitruvian.hardware.limit_memory` does that.
+        micro_batch: crops per network call; None: measured while running.
+        objective: throughput, or latency.
+        max_latency_ms: longest network call.
+        random_weights: noise instead of the published weights, for measurements.
+        accept_licence: licences that were read and accepted.
+        ask: asks a person about a licence.
+        report: hears what takes time.
+
+    Raises:
+        UsageError: unknown name, device, path or option.
+        RefusedError: licence not accepted, or weights that do not belong to the network.
+        DoesNotFitError: not even one picture fits the memory, or the download the disk.
+    """
+    wish = Wish(
+        device=device,
+        dtype=None if dtype is None else _check_dtype(dtype),
+        quality=check_quality(quality),
+        budget_bytes=parse_size(budget) if isinstance(budget, str) else budget,
+        micro_batch=micro_batch,
+        objective=_check_objective(objective),
+        max_latency_ms=max_latency_ms,
+    )
+    planner = _planner(name, wish)
+    _refuse_what_does_not_fit(planner, wish)
+    if random_weights:
+        found = weights.random_weights(str(name))
+    else:
+        found = weights.find_weights(name, accept_licence=accept_licence, ask=ask, report=report)
+    torch.set_num_threads(planner.hardware.cpu.cores)
+    return _Loader(wish=wish, planner=planner, found=found, report=report).model()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Loader:
+    """One model on its way in."""
+
+    wish: Wish
+    planner: InferencePlanner
+    found: weights.FoundWeights
+    report: Callable[[str], None]
+
+    def model(self) -> Model:
+        choice = self._choice()
+        plan = self.planner.plan([choice.precision.dtype])
+        if not plan.fits:
+            turned_down = "; ".join(decision.because for decision in choice.decisions[:-1])
+            raise DoesNotFitError(
+                f"got {choice.precision}, which takes {format_bytes(plan.peak_bytes)}; expected at most "
+                f"{format_bytes(plan.budget_bytes)}; smaller types are not near enough to float32 ({turned_down}); "
+                "take --quality fast, or insist with --dtype"
+            )
+        loaded = self.found.build(device=self.planner.device.device, precision=choice.precision)
+        max_batch, batch_decisions = self._batch(plan)
+        build = self._builder(plan)
+        return Model(
+            spec=self.found.spec,
+            task=self.found.spec.make_task(),
+            runner=Runner(
+                task=self.found.spec.make_task(),
+                device=self.planner.device.device,
+                network=_ready(loaded.network, choice.precision, plan),
+                precision=choice.precision,
+                build=build,
+                guard=MemoryGuard(
+                    is_oom=out_of_memory,
+                    free=lambda: free_caches(self.planner.device.device),
+                    advice=self.planner.advice,
+                ),
+                max_batch_of=lambda precision: self.planner.max_batch(precision.dtype),
+                ladder=choice.ladder,
+                on_non_finite=self._remember_non_finite,
+            ),
+            provenance=self.found.provenance,
+            max_batch=max_batch,
+            aim=self.wish.aim,
+            plan=plan,
+            predicted=lambda batch: self.planner.predicted(choice.precision.dtype, batch),
+            loading_decisions=(*self._device_decision(), *_of_memory(plan), *choice.decisions, *batch_decisions),
+            notes=(*loaded.notes, *choice.notes),
+        )
+
+    @cached_property
+    def subject(self) -> Subject:
+        """What is audited."""
+        spec = self.found.spec
+        small = spec.config.parameters < SMALL_PARAMETERS
+        task = spec.make_task()
+        return Subject(
+            task=task,
+            provenance=self.found.provenance,
+            device=self.planner.device.name,
+            torch_version=self.planner.hardware.torch_version,
+            crops=bundled_crops(task, AUDIT_CROPS_SMALL if small else AUDIT_CROPS_LARGE),
+            is_oom=out_of_memory,
+        )
+
+    def _remember_non_finite(self, precision: Precision) -> None:
+        """A run saw values that are not finite: the next one begins with a safer precision."""
+        store, key = VerdictStore.of_user(), self.subject.key(precision)
+        report = store.get(key) or AuditReport(crops=len(self.subject.crops))
+        note = store.put(key, replace(report, non_finite=max(1, report.non_finite)))
+        if note:
+            self.report(note)
+
+    def _choice(self) -> Choice:
+        """The precision, audited or remembered."""
+        workload, planner = self.found.spec.workload, self.planner
+        dtypes = None if self.wish.dtype is None else [self.wish.dtype]
+        ladder = precision_ladder(
+            planner.device,
+            workload.islands,
+            more_islands(workload.build(), workload.islands, workload.head),
+            dtypes=dtypes,
+        )
+        fitting = [step for step in ladder if planner.fits(step.dtype)]
+        if not fitting:
+            raise DoesNotFitError(
+                f"got {self.found.spec.name} on {planner.device.name} in {ladder[0].dtype}: {planner.advice()}"
+            )
+        reference, why_not = self._reference()
+        return choose_precision(
+            self.subject,
+            fitting,
+            quality=self.wish.quality,
+            build=lambda precision: self._run(precision, planner.device.device),
+            build_reference=reference,
+            no_reference=why_not,
+            insisted=self.wish.dtype is not None,
+            store=VerdictStore.of_user(),
+            progress=self.report,
+        )
+
+    def _reference(self) -> tuple[Callable[[], Run] | None, str]:
+        """Float32 on the device, else on the host, else nowhere and why."""
+        if not self.found.paths:
+            return None, RANDOM_REFERENCE
+        planner = self.planner
+        if planner.fits("float32"):
+            return lambda: self._run(Precision(), planner.device.device), ""
+        on_host = replace(planner, device=planner.hardware.cpu, budget_bytes=None)
+        if planner.device.kind != "cpu" and on_host.fits("float32"):
+            return lambda: self._run(Precision(), "cpu"), ""
+        return None, NO_REFERENCE
+
+    def _run(self, precision: Precision, device: str) -> Run:
+        """A network that is let go with the function that runs it."""
+        network = self.found.build(device=device, precision=precision).network
+        ready = _ready(network, precision, self.planner.plan([precision.dtype], batch=1))
+        return partial(raw_outputs, ready, self.found.spec.make_task(), device)
+
+    def _builder(self, plan: Plan) -> Callable[[Precision], nn.Module]:
+        def build(precision: Precision) -> nn.Module:
+            network = self.found.build(device=self.planner.device.device, precision=precision).network
+            return _ready(network, precision, plan)
+
+        return build
+
+    def _device_decision(self) -> tuple[Decision, ...]:
+        if self.wish.device is not None:
+            return ()
+        here = self.planner.hardware.accelerators
+        because = "the first accelerator" if here else "no accelerator that this torch can use"
+        return (Decision(what="device", value=self.planner.device.device, because=because),)
+
+    def _batch(self, plan: Plan) -> tuple[int, tuple[Decision, ...]]:
+        planned, asked = plan.knobs.micro_batch, self.wish.micro_batch
+        if asked is None or asked <= planned:
+            return asked or planned, ()
+        because = f"{asked} were asked for; more than {planned} do not fit {format_bytes(plan.budget_bytes)}"
+        return planned, (Decision(what="max_batch", value=planned, because=because),)
+
+
+def _planner(name: str | Path, wish: Wish) -> InferencePlanner:
+    hardware, spec = probe(), weights.spec_of(name)
+    device = hardware.device(wish.device or hardware.default_device)
+    return InferencePlanner(
+        spec=spec,
+        hardware=hardware,
+        device=device,
+        budget_bytes=wish.budget_bytes,
+        objective="throughput" if wish.micro_batch else wish.objective,
+        calibration=load_calibration(device.name),
+        calls_at_once=hardware.cpu.cores if one_core_each(spec, device.device) else 1,
+    )
+
+
+def _refuse_what_does_not_fit(planner: InferencePlanner, wish: Wish) -> None:
+    """Before anything is fetched."""
+    plan = planner.plan(None if wish.dtype is None else [wish.dtype])
+    if not plan.fits:
+        raise DoesNotFitError(f"got {planner.spec.name} on {planner.device.name}: {planner.advice()}")
+
+
+def _ready(network: nn.Module, precision: Precision, plan: Plan) -> nn.Module:
+    """The network with its types matched and its memory measures on."""
+    for part in network.modules():
+        if hasattr(part, "chunked_head"):
+            part.chunked_head = plan.knobs.chunked_head  # type: ignore[assignment]
+    return apply_precision(network, precision).requires_grad_(False)
+
+
+def _of_memory(plan: Plan) -> tuple[Decision, ...]:
+    """What the plan decided beside device and type, which have decisions of their own; its batch is the largest."""
+    renamed = {"micro_batch": "max_batch"}
+    return tuple(
+        replace(decision, what=renamed.get(decision.what, decision.what))
+        for decision in plan.decisions
+        if decision.what not in ("device", "dtype")
+    )
+
+
+def _check_dtype(name: str) -> Dtype:
+    full = SHORT_NAMES.get(name, name)
+    for dtype in DTYPES:
+        if dtype == full:
+            return dtype
+    raise UsageError(f"got --dtype {name}; expected one of {', '.join(DTYPES)}; leave it out to have one chosen")
+
+
+def _check_objective(name: str) -> Objective:
+    for objective in get_args(Objective):
+        if objective == name:
+            return objective
+    raise UsageError(f"got --objective {name}; expected one of {', '.join(get_args(Objective))}")
