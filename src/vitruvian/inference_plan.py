@@ -11,12 +11,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from vitruvian import zoo
-from vitruvian.fit.calibration import Calibration
+from vitruvian.fit.calibration import Calibration, load_calibration
 from vitruvian.fit.footprint.values import Breakdown, Footprint, Footprints
 from vitruvian.fit.knobs import Knobs
 from vitruvian.fit.plan import make_plan
 from vitruvian.fit.plan_values import Objective, Plan, PlanJob
-from vitruvian.hardware import Device, Dtype, Hardware, format_bytes
+from vitruvian.hardware import Device, Dtype, Hardware, format_bytes, probe
 from vitruvian.planning import footprints_for, offers_of
 
 MAX_BATCH = 64
@@ -30,6 +30,10 @@ PICTURES_PER_WORKER = 12
 
 RESULT_BYTES_PER_PIXEL = {"pose": 6, "seg": 8, "depth": 20, "normal": 44, "features": 3}
 """Result at source size, its float32 temporaries and the drawing; one a worker at a time."""
+
+
+SMALL_PARAMETERS = 50_000_000
+"""Networks below this are small: their single operations take less than a millisecond."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +62,7 @@ class InferencePlanner:
             offers=offers_of(workload),
             input_hw=workload.input_hw,
             patch_size=workload.patch_size,
+            published=False,
         )
         return make_plan(self._footprints, job, self.hardware, self.calibration)
 
@@ -125,6 +130,41 @@ class InferencePlanner:
             return RESULT_BYTES_PER_PIXEL[self.spec.task] * ASSUMED_PIXELS
         per_worker = PICTURES_PER_WORKER * 3 + RESULT_BYTES_PER_PIXEL[self.spec.task]
         return self.hardware.cpu.cores * per_worker * ASSUMED_PIXELS
+
+
+def one_core_each(spec: zoo.ModelSpec, device: str) -> bool:
+    """Whether a network is so small that a core runs a micro-batch of its own.
+
+    Threads that share one small operation wait for each other longer than they compute.
+    """
+    return device == "cpu" and spec.config.parameters < SMALL_PARAMETERS
+
+
+def planner_here(
+    spec: zoo.ModelSpec, device: str | None = None, budget_bytes: int | None = None, objective: Objective = "throughput"
+) -> InferencePlanner:
+    """The planner of one model on this machine.
+
+    Args:
+        spec: of the model.
+        device: torch device string; None: the first accelerator, else the CPU.
+        budget_bytes: for the whole process; None: what is free.
+        objective: what batches are planned for.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    hardware = probe()
+    place = hardware.device(device or hardware.default_device)
+    return InferencePlanner(
+        spec=spec,
+        hardware=hardware,
+        device=place,
+        budget_bytes=budget_bytes,
+        objective=objective,
+        calibration=load_calibration(place.name),
+        calls_at_once=hardware.cpu.cores if one_core_each(spec, place.device) else 1,
+    )
 
 
 def _on_the_road(footprint: Footprint, *, calls: int, results_bytes: int) -> Footprint:

@@ -19,16 +19,15 @@ from torch import nn
 from vitruvian import weights
 from vitruvian.audit import NO_REFERENCE, Choice, Run, Subject, bundled_crops, choose_precision
 from vitruvian.errors import DoesNotFitError, UsageError
-from vitruvian.fit.calibration import load_calibration
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.knee import Aim
 from vitruvian.fit.plan_values import Objective, Plan
 from vitruvian.fit.precision import Precision, apply_precision, more_islands, precision_ladder
 from vitruvian.fit.quality import AuditReport, Quality, check_quality
 from vitruvian.fit.verdicts import VerdictStore
-from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, out_of_memory, parse_size, probe
-from vitruvian.inference_plan import InferencePlanner
-from vitruvian.predict import SMALL_PARAMETERS, Model, one_core_each
+from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, out_of_memory, parse_size
+from vitruvian.inference_plan import SMALL_PARAMETERS, InferencePlanner, planner_here
+from vitruvian.predict import Model
 from vitruvian.running.guard import MemoryGuard
 from vitruvian.running.runner import Runner, raw_outputs
 
@@ -105,7 +104,8 @@ def load(
         objective=_check_objective(objective),
         max_latency_ms=max_latency_ms,
     )
-    planner = _planner(name, wish)
+    free_choice = "throughput" if wish.micro_batch else wish.objective
+    planner = planner_here(weights.spec_of(name), wish.device, wish.budget_bytes, free_choice)
     _refuse_what_does_not_fit(planner, wish)
     if random_weights:
         found = weights.random_weights(str(name))
@@ -253,20 +253,6 @@ class _Loader:
             return asked or planned, ()
         because = f"{asked} were asked for; more than {planned} do not fit {format_bytes(plan.budget_bytes)}"
         return planned, (Decision(what="max_batch", value=planned, because=because),)
-
-
-def _planner(name: str | Path, wish: Wish) -> InferencePlanner:
-    hardware, spec = probe(), weights.spec_of(name)
-    device = hardware.device(wish.device or hardware.default_device)
-    return InferencePlanner(
-        spec=spec,
-        hardware=hardware,
-        device=device,
-        budget_bytes=wish.budget_bytes,
-        objective="throughput" if wish.micro_batch else wish.objective,
-        calibration=load_calibration(device.name),
-        calls_at_once=hardware.cpu.cores if one_core_each(spec, device.device) else 1,
-    )
 
 
 def _refuse_what_does_not_fit(planner: InferencePlanner, wish: Wish) -> None:

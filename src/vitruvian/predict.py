@@ -29,6 +29,7 @@ from vitruvian.fit.knee import Aim
 from vitruvian.fit.plan_values import Plan
 from vitruvian.fit.precision import Precision
 from vitruvian.hardware import PeakWatch, probe, spill_watch, synchronize
+from vitruvian.inference_plan import one_core_each
 from vitruvian.media.items import Entry, Failure, Item
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.read_ahead import read_ahead
@@ -48,9 +49,6 @@ AHEAD_PER_WORKER = 3
 
 MIN_LINE = 8
 """Pictures that may wait for a batch of a rare canvas shape to fill."""
-
-SMALL_PARAMETERS = 50_000_000
-"""Networks below this are small: their single operations take less than a millisecond."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -194,14 +192,6 @@ class Model:
                 f"got {len(failures)} input(s) that could not be used: {listed}; the others were done; "
                 "mend or leave out these files"
             )
-
-
-def one_core_each(spec: zoo.ModelSpec, device: str) -> bool:
-    """Whether a network is so small that a core runs a micro-batch of its own.
-
-    Threads that share one small operation wait for each other longer than they compute.
-    """
-    return device == "cpu" and spec.config.parameters < SMALL_PARAMETERS
 
 
 @dataclass(frozen=True, kw_only=True)

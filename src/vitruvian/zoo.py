@@ -90,6 +90,7 @@ class ModelSpec:
             build=partial(build_network, self.config),
             inputs=partial(_picture_inputs, (height, width)),
             islands=ISLANDS,
+            knobs=frozenset() if self.config.head is None else frozenset({"chunked_head"}),
             blocks=("backbone.layers.*", "layers.*"),
             head=("head", "decode_head"),
             input_hw=(height, width),

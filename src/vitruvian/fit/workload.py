@@ -57,7 +57,21 @@ class Workload:
     islands: tuple[str, ...] = ()
     """Name patterns of modules that stay in float32 whatever the compute type; published by the family."""
     knobs: frozenset[str] = frozenset()
-    """Memory measures the network understands."""
+    """Memory measures the network offers: `chunked_head`, switched by an attribute of that name on the module."""
+    blocks: tuple[str, ...] = ()
+    """Name patterns of the repeated blocks: what checkpointing, sharding, adapters and freezing work on."""
+    head: tuple[str, ...] = ()
+    """Name patterns of the part that a new task starts anew."""
+    loss: Callable[[Any], Tensor] | None = None
+    """Outputs -> scalar, as a training step has it; None: the sum of all outputs in float32."""
+    input_hw: tuple[int, int] | None = None
+    """Height and width of the pictures that `inputs` describes, for networks that take pictures."""
+    patch_size: int | None = None
+    """Side of a ViT patch."""
+    resized: Callable[[tuple[int, int], int], Workload] | None = None
+    """The same network for another picture size and patch size; None: it has one size only."""
+    key: str = ""
+    """Names network and inputs completely, for files that remember predictions; empty: never remembered."""
 
     @classmethod
     def from_module(cls, module: nn.Module, example_inputs: tuple[Tensor, ...]) -> Workload:

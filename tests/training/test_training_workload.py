@@ -1,0 +1,104 @@
+"""What a training step is made of: which network, which head, which loss, at which size."""
+
+from __future__ import annotations
+
+import pickle
+from typing import get_args
+
+import pytest
+import torch
+
+from vitruvian import zoo
+from vitruvian.errors import UsageError
+from vitruvian.models.sapiens import build_network
+from vitruvian.models.sapiens.config import HeadKind
+from vitruvian.models.sapiens.heads import OUTPUT_NAME
+from vitruvian.training.workload import RECIPE_BATCH, recipe_loss, trainable_spec, training_config, training_workload
+
+TASKS: tuple[HeadKind, ...] = get_args(HeadKind)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("sapiens-2b", "sapiens-pretrain-2b"),
+        ("sapiens-pretrain-2b", "sapiens-pretrain-2b"),
+        ("sapiens-normal-1b", "sapiens-normal-1b"),
+        ("sapiens-nano", "sapiens-pretrain-nano"),
+    ],
+)
+def test_a_size_means_its_pretrained_encoder(name: str, expected: str) -> None:
+    assert trainable_spec(name).name == expected
+
+
+def test_a_wrong_name_is_explained() -> None:
+    with pytest.raises(UsageError, match="sapiens-"):
+        trainable_spec("sapiens-9b")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_pretrained_encoder_gets_the_published_head(task: HeadKind) -> None:
+    published = {"pose": "sapiens-pose-1b-17", "seg": "sapiens-seg-1b"}.get(task, f"sapiens-{task}-1b")
+    assert training_config(trainable_spec("sapiens-1b"), task) == zoo.find(published).config
+
+
+def test_a_network_of_the_task_goes_on_as_it_is() -> None:
+    spec = zoo.find("sapiens-pose-1b-308")
+    assert training_config(spec, "pose") == spec.config
+    assert training_config(spec, "normal").head == zoo.find("sapiens-normal-1b").config.head
+
+
+def test_unknown_tasks_are_refused() -> None:
+    with pytest.raises(UsageError, match="pose, seg, depth, normal"):
+        training_workload(zoo.find("sapiens-pretrain-0.3b"), "features")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_workloads_travel_to_other_processes_and_name_themselves_fully(task: HeadKind) -> None:
+    workload = training_workload(trainable_spec("sapiens-0.3b"), task)
+    there = pickle.loads(pickle.dumps(workload))
+    assert there.key == workload.key
+    assert there.build().state_dict().keys() == workload.build().state_dict().keys()
+    keys = {training_workload(trainable_spec("sapiens-0.3b"), other).key for other in TASKS}
+    assert len(keys) == len(TASKS)
+    assert workload.key != zoo.find("sapiens-pretrain-0.3b").workload.key
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_the_loss_of_a_network_is_a_scalar_with_gradients(task: HeadKind) -> None:
+    config = zoo.find(f"sapiens-{task}-nano").config
+    network = build_network(config, device="cpu")
+    outputs = network(torch.randn(2, 3, *config.backbone.input_hw))
+    loss = recipe_loss(task, config.backbone.input_hw, outputs)
+    assert loss.shape == ()
+    assert loss.isfinite()
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in network.parameters())
+
+
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "pose"])
+def test_dense_losses_are_computed_at_picture_size(task: HeadKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = []
+    plain = torch.nn.functional.interpolate
+
+    def watching(tensor: torch.Tensor, **options: object) -> torch.Tensor:
+        sizes.append(options["size"])
+        return plain(tensor, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(torch.nn.functional, "interpolate", watching)
+    recipe_loss(task, (64, 48), {OUTPUT_NAME[task]: torch.randn(1, 3, 32, 24)})
+    assert sizes == [(64, 48)]
+
+
+def test_another_size_is_another_network_with_its_own_loss() -> None:
+    workload = training_workload(trainable_spec("sapiens-0.3b"), "normal")
+    assert workload.resized is not None
+    small = workload.resized((512, 384), 32)
+    assert (small.input_hw, small.patch_size) == ((512, 384), 32)
+    assert small.inputs(1)["x_B3HW"].shape == (1, 3, 512, 384)
+    assert small.key != workload.key
+    assert small.build().backbone.pos_embed.shape[1] == 16 * 12  # type: ignore[union-attr, attr-defined]
+
+
+def test_effective_batches_are_those_of_the_scripts() -> None:
+    assert dict(RECIPE_BATCH) == {"pose": 32, "seg": 16, "depth": 16, "normal": 16}
