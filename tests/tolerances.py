@@ -9,6 +9,9 @@ NETWORK_ANY_DEVICE_ABS = 2e-4
 LEGACY_NETWORK_ABS = 1e-4
 """Weights rescued from old archives, run in float32, against what the old program computed."""
 
+STREAMED_REL = 1e-5
+"""A head in strips against the same head whole, float32, share of the largest value: sums are ordered otherwise."""
+
 EXPORT_ABS = 2e-5
 """An exported graph against eager, float32: reductions are reordered."""
 

@@ -34,12 +34,24 @@ class Attention(nn.Module):
         return self.proj(mixed.transpose(1, 2).reshape(batch, tokens, width))
 
 
+class Gelu(nn.GELU):
+    """The exact (erf) GELU; where nothing is recorded for a backward pass it overwrites its input.
+
+    The hidden layer of an MLP is the largest tensor of an encoder, and its input is always a fresh product.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() or torch.compiler.is_compiling():
+            return F.gelu(x)
+        return torch.ops.aten.gelu_(x)
+
+
 class FeedForward(nn.Module):
     """Two linear layers with an exact (erf) GELU; the nesting reproduces the official key names."""
 
     def __init__(self, width: int, hidden: int) -> None:
         super().__init__()
-        self.layers = nn.Sequential(nn.Sequential(nn.Linear(width, hidden), nn.GELU()), nn.Linear(hidden, width))
+        self.layers = nn.Sequential(nn.Sequential(nn.Linear(width, hidden), Gelu()), nn.Linear(hidden, width))
 
     def forward(self, x_BNC: Tensor) -> Tensor:
         return self.layers(x_BNC)
@@ -97,7 +109,8 @@ class Backbone(nn.Module):
         tokens_BNC = patches_BChw.flatten(2).transpose(1, 2)
         if self.config.class_token:
             tokens_BNC = torch.cat([self.cls_token.expand(tokens_BNC.shape[0], -1, -1), tokens_BNC], dim=1)
-        tokens_BNC = tokens_BNC + self.position_table(grid_hw)
+        # Left channels first, every sum of the residual stream and every norm's input would be turned round again.
+        tokens_BNC = tokens_BNC.contiguous() + self.position_table(grid_hw)
         for block in self.layers:
             tokens_BNC = block(tokens_BNC)
         tokens_BNC = self.ln1(tokens_BNC)[:, int(self.config.class_token) :]
