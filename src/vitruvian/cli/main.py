@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vitruvian import __version__
-from vitruvian.cli import demo, models, run, verify
+from vitruvian.cli import bench, cache, demo, doctor, models, plan, run, verify
 from vitruvian.errors import EXIT_OK, VitruvianError
 
 app = typer.Typer(
@@ -20,14 +20,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(demo.demo)
+app.add_typer(demo.app, name="demo")
+app.command()(doctor.doctor)
 app.command()(run.pose)
 app.command()(run.seg)
 app.command()(run.depth)
 app.command()(run.normal)
 app.command()(run.features)
 app.command()(models.models)
+app.command()(plan.plan)
+app.command()(bench.bench)
 app.command()(verify.verify)
+app.add_typer(cache.app, name="cache")
 
 
 def _print_version(wanted: bool) -> None:

@@ -1,0 +1,33 @@
+"""`vitruvian doctor`: is this machine fit to compute on? The page to paste into a bug report."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from vitruvian.errors import CheckFailedError
+
+
+def doctor(
+    full: Annotated[
+        bool,
+        typer.Option("--full", help="Minutes: more pictures, every device, the compiler, a network of real size."),
+    ] = False,
+    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: chosen)")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is going on.")] = False,
+) -> None:
+    """This machine, and the embedded networks in every precision against known truth (exit 6: not safe)."""
+    from vitruvian.cli.screen import say
+    from vitruvian.doctor import run_doctor
+
+    found = run_doctor(full, device=device, report=(lambda line: None) if quiet else say)
+    if json:
+        from vitruvian.media.documents import json_text
+
+        print(json_text(found.to_json(), indent=2))
+    else:
+        print(found.text())
+    if not found.safe:
+        raise CheckFailedError(found.verdict)

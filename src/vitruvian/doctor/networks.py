@@ -1,0 +1,222 @@
+"""One embedded network on synthetic people, in one precision after the other: accuracy, distances, time, peak.
+
+A task, a device, pictures with truth -> a `NetworkCheck` per compute type. Float32 comes first and its results are kept
+for comparison: some 100 MB for a hundred pictures. Times are read in turn.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitruvian import weights
+from vitruvian.audit import Crop
+from vitruvian.doctor.expectations import deviations
+from vitruvian.doctor.report import NetworkCheck
+from vitruvian.evaluation import measures
+from vitruvian.fit.precision import Precision, apply_precision
+from vitruvian.fit.quality import AuditReport, mean, worst
+from vitruvian.hardware import DTYPES, Device, Dtype, PeakWatch, free_caches, open_meter, synchronize
+from vitruvian.people import View
+from vitruvian.running.runner import raw_outputs
+from vitruvian.tasks.base import Result, Task
+from vitruvian.tasks.depth import Depth
+from vitruvian.tasks.normal import Normals
+from vitruvian.tasks.pose import Pose
+from vitruvian.tasks.seg import Segmentation
+from vitruvian.zoo import DEFAULT_MODELS, TaskName
+
+Kind = TypeVar("Kind", bound=Result)
+
+TIMED_CROPS = 12
+"""Single pictures whose fastest is the time; read in turn over the precisions."""
+SLOW_TYPES: Mapping[tuple[str, Dtype], str] = {("cpu", "float16"): "emulated and some ten times slower than float32"}
+"""By kind of device: types that are not even tried where they are emulated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Network:
+    """A network in one precision."""
+
+    dtype: Dtype
+    task: Task
+    device: str
+    module: nn.Module
+
+    @torch.inference_mode()
+    def raw(self, canvases: Sequence[np.ndarray]) -> dict[str, Tensor]:
+        """Raw outputs on the device, all of them there."""
+        raw = raw_outputs(self.module, self.task, self.device, canvases)
+        synchronize(self.device)
+        return raw
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subject:
+    """A task's crops of all pictures."""
+
+    found: weights.FoundWeights
+    task: Task
+    views: Sequence[View]
+    crops: Sequence[Sequence[Crop]]
+    """Of each picture: persons for pose, the picture itself else."""
+
+    @classmethod
+    def of(cls, name: TaskName, views: Sequence[View]) -> Subject:
+        found = weights.find_weights(DEFAULT_MODELS[name])
+        task = found.spec.make_task()
+        crops = []
+        for view in views:
+            regions = measures.person_regions(view) if name == "pose" else [None]
+            cut = [task.prepare(view.image_HW3, region) for region in regions]
+            crops.append([Crop(canvas_HW3=canvas, geometry=geometry) for canvas, geometry in cut])
+        return cls(found=found, task=task, views=views, crops=crops)
+
+    def network(self, dtype: Dtype, device: str) -> _Network:
+        islands = () if dtype == "float32" else self.found.spec.workload.islands
+        precision = Precision(dtype=dtype, islands=islands)
+        module = apply_precision(self.found.build(device=device, precision=precision).network, precision)
+        return _Network(dtype=dtype, task=self.task, device=device, module=module)
+
+    @torch.inference_mode()
+    def results(self, raw: Mapping[str, Tensor], picture: int) -> Result:
+        """Of one picture from the raw outputs of its crops."""
+        tensors = self.task.finish_tensors(raw)
+        parts: list[Result] = []
+        for place, crop in enumerate(self.crops[picture]):
+            row = {name: value[place] for name, value in tensors.items()}
+            parts += self.task.finish(row, crop.geometry, self.found.provenance)
+        source_hw = self.crops[picture][0].geometry.source_hw
+        return self.task.join(parts, source_hw, self.found.provenance)[0]
+
+
+@dataclass(kw_only=True)
+class _Seen:
+    """What one precision made of all pictures."""
+
+    results: list[Result]
+    non_finite: int = 0
+    peak_bytes: int | None = None
+    error: str = ""
+
+
+def check_networks(
+    name: TaskName, device: Device, views: Sequence[View], report: Callable[[str], None] = lambda line: None
+) -> list[NetworkCheck]:
+    """Run a task's embedded network over pictures in every compute type, float32 first."""
+    subject = Subject.of(name, views)
+    checks: list[NetworkCheck] = []
+    networks: dict[Dtype, _Network] = {}
+    reference: list[Result] = []
+    for dtype in DTYPES:
+        why = _not_tried(device, dtype)
+        if why:
+            checks.append(NetworkCheck(task=name, dtype=dtype, support=device.support(dtype), skipped=why))
+            continue
+        report(f"{name} in {dtype} on {device.device}")
+        network = subject.network(dtype, device.device)
+        seen = _through(subject, network)
+        if dtype == "float32":
+            reference = seen.results
+        if not (seen.error or seen.non_finite):
+            networks[dtype] = network
+        checks.append(_judged(name, device, subject, network, seen, reference))
+    sound = checks[0].safe
+    times_ms = _times_ms(subject, networks)
+    return [_timed(replace(check, sound_reference=sound), times_ms) for check in checks]
+
+
+def _not_tried(device: Device, dtype: Dtype) -> str:
+    support = device.support(dtype)
+    if support == "none":
+        return "not supported here"
+    return SLOW_TYPES.get((device.kind, dtype), "") if support == "emulated" else ""
+
+
+def _through(subject: Subject, network: _Network) -> _Seen:
+    """All pictures through a network; what operators raise becomes text."""
+    seen = _Seen(results=[])
+    free_caches(network.device)
+    try:
+        with PeakWatch(open_meter(network.device)) as watch:
+            for picture, crops in enumerate(subject.crops):
+                raw = network.raw([crop.canvas_HW3 for crop in crops])
+                seen.non_finite += sum(int((~value.isfinite()).sum()) for value in raw.values())
+                if not seen.non_finite:
+                    seen.results.append(subject.results(raw, picture))
+        seen.peak_bytes = max(0, watch.peak_bytes - watch.baseline_bytes)
+    except (RuntimeError, TypeError, ValueError, MemoryError) as error:
+        seen.error = (str(error).splitlines() or [type(error).__name__])[0][:160]
+    if seen.error or seen.non_finite:
+        seen.results = []
+    return seen
+
+
+def _judged(
+    name: TaskName, device: Device, subject: Subject, network: _Network, seen: _Seen, reference: Sequence[Result]
+) -> NetworkCheck:
+    dtype = network.dtype
+    accuracy = accuracy_of(name, subject.views, seen.results) if seen.results else {}
+    rows: list[dict[str, float]] = []
+    if dtype != "float32":
+        pairs = zip(seen.results, reference, strict=False)  # one of them is empty where there are no numbers
+        rows = [subject.task.discrepancy(one, true) for one, true in pairs]
+    return NetworkCheck(
+        task=name,
+        dtype=dtype,
+        support=device.support(dtype),
+        accuracy=accuracy,
+        deviations=deviations(name, len(subject.views), accuracy) if dtype == "float32" and seen.results else (),
+        audit=AuditReport(
+            discrepancies=worst(rows),
+            mean=mean(rows),
+            non_finite=seen.non_finite,
+            crops=sum(map(len, subject.crops)),
+            error=seen.error,
+        ),
+        peak_bytes=seen.peak_bytes,
+    )
+
+
+def accuracy_of(name: TaskName, views: Sequence[View], results: Sequence[Result]) -> dict[str, float]:
+    """One measure against the truth; none for features, which have no truth."""
+    if name == "pose":
+        return {"PCK@0.1": measures.pck(views, [_as(Pose, result).keypoints_PK2 for result in results])}
+    if name == "seg":
+        return {"mIoU": measures.miou(views, [_as(Segmentation, result).labels_HW for result in results])}
+    if name == "depth":
+        found = [_as(Depth, result).depth_HW for result in results]
+        return {"RMSE m": measures.depth_errors(views, found)["rmse"]}
+    if name == "normal":
+        return {"degrees": measures.normal_angles(views, [_as(Normals, one).normals_HW3 for one in results])["mean"]}
+    return {}
+
+
+def _as(kind: type[Kind], result: Result) -> Kind:
+    assert isinstance(result, kind)
+    return result
+
+
+def _times_ms(subject: Subject, networks: Mapping[Dtype, _Network]) -> dict[str, float]:
+    """Fastest single crop of each network in ms, on one core of a processor; the networks take turns."""
+    crops = [crop for row in subject.crops for crop in row][:TIMED_CROPS]
+    best: dict[str, float] = {}
+    for crop in crops:
+        for dtype, network in networks.items():
+            started = time.perf_counter()
+            network.raw([crop.canvas_HW3])
+            taken_ms = 1e3 * (time.perf_counter() - started)
+            best[dtype] = min(taken_ms, best.get(dtype, taken_ms))
+    return best
+
+
+def _timed(check: NetworkCheck, times_ms: Mapping[str, float]) -> NetworkCheck:
+    own, reference = times_ms.get(check.dtype), times_ms.get("float32")
+    speed = reference / own if own and reference and check.dtype != "float32" else None
+    return replace(check, ms_per_picture=own, speed=speed)
