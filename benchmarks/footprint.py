@@ -20,7 +20,7 @@ import torch
 from side_by_side import Watch, conditions_line, print_json, print_table
 from vitruvian import zoo
 from vitruvian.fit.apply import apply_knobs, loss_of
-from vitruvian.fit.calibration import Calibration, CalibrationPoint
+from vitruvian.fit.calibration import Calibration, CalibrationPoint, remember
 from vitruvian.fit.footprint import footprints_of
 from vitruvian.fit.footprint.record import materialise, resized
 from vitruvian.fit.knobs import Knobs, TrainingKnobs
@@ -127,7 +127,10 @@ def main() -> None:
         if breakdown.total_bytes <= arguments.limit * 1e9:
             row |= _measure(case, arguments.device)
         rows.append(row)
-        print(f"{case.id}: {breakdown.total_bytes / 1e9:.2f} GB predicted, {row.get('measured_bytes', 0) / 1e9:.2f}")
+        print(
+            f"{case.id}: {breakdown.total_bytes / 1e9:.2f} GB predicted, {row.get('measured_bytes', 0) / 1e9:.2f}",
+            flush=True,
+        )
     _report(rows, arguments, watch)
 
 
@@ -149,12 +152,15 @@ def _report(rows: list[dict[str, Any]], arguments: argparse.Namespace, watch: Wa
     )
     calibration = Calibration(device=device.name, torch_version=torch.__version__, points=points)
     if arguments.remember:
-        calibration.save()
+        for point in points:
+            remember(point, device.name)
     table = []
     for row in rows:
         case, breakdown = row["case"], row["breakdown"]
-        corrected = calibration.corrected(breakdown, case.knobs)
         measured = row.get("measured_bytes")
+        # A row's own measurement must not correct it.
+        others = tuple(point for point in points if point.measured_bytes != measured)
+        corrected = replace(calibration, points=others).corrected(breakdown, case.knobs)
         table.append(
             (
                 case.name,

@@ -1,8 +1,8 @@
 """Time and memory of a task head in strips against its plain path: the head alone and the whole network.
 
-Weights are noise. Times are the best of several interleaved rounds in one process; memory is the resident peak of a fresh
-process per row that runs once, less what it held with weights and input loaded. Types match as in a real run: the
-published float32 islands hold.
+Weights are noise. Times are the best of several interleaved rounds in one process. Memory is the resident peak of a
+fresh process per row that runs once, beyond what it held before. Types match as in a real run: the published float32
+islands hold. The error is the relative distance to the plain path of the same weights in float32.
 Run: python benchmarks/head.py [--model sapiens-seg-0.3b] [--batch N] [--rounds N] [--threads N] [--part head|network]
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from side_by_side import Watch, conditions_line, interleaved_best, print_json, p
 from vitruvian import zoo
 from vitruvian.fit.precision import Precision, apply_precision
 from vitruvian.hardware import Dtype
+from vitruvian.hardware.process_memory import process_memory, restart_peak
 from vitruvian.models.sapiens import build_network
 from vitruvian.models.sapiens.heads import Head
 
@@ -38,9 +38,10 @@ class Rig:
     def __init__(self, model: str, part: str, dtype: Dtype, batch: int) -> None:
         spec = zoo.find(model)
         assert spec.config.head is not None
-        network = apply_precision(build_network(spec.config), Precision(dtype=dtype, islands=spec.workload.islands))
-        (self.head,) = (module for module in network.modules() if isinstance(module, Head))
-        self.module: nn.Module = self.head if part == "head" else network
+        precision = Precision(dtype=dtype, islands=spec.workload.islands)
+        self.network = apply_precision(build_network(spec.config), precision)
+        (self.head,) = (module for module in self.network.modules() if isinstance(module, Head))
+        self.module: nn.Module = self.head if part == "head" else self.network
         self.module.to_empty(device="cpu").requires_grad_(False)
         torch.manual_seed(0)
         for parameter in self.module.parameters():
@@ -59,15 +60,20 @@ class Rig:
             result = self.module(self.given)
         return result if isinstance(result, Tensor) else next(iter(result.values()))
 
-
-def _peak_bytes() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    def errors(self) -> dict[str, float]:
+        """Relative distance of both paths to the plain one in float32; the network is in float32 afterwards."""
+        found = {path: self.run(path).float() for path in PATHS}
+        apply_precision(self.network, Precision())
+        self.given = self.given.float()
+        exact = self.run("plain")
+        return {path: float(torch.dist(result, exact) / exact.norm()) for path, result in found.items()}
 
 
 def _measure_memory(rig: Rig, path: str) -> None:
-    before_bytes = _peak_bytes()
+    restart_peak()
+    before_bytes = process_memory().resident_bytes
     rig.run(path)
-    print_json({"before_bytes": before_bytes, "peak_bytes": _peak_bytes()})
+    print_json({"before_bytes": before_bytes, "peak_bytes": process_memory().peak_bytes})
 
 
 def _in_child(given: argparse.Namespace, part: str, dtype: str, path: str) -> dict[str, int]:
@@ -81,13 +87,12 @@ def _in_child(given: argparse.Namespace, part: str, dtype: str, path: str) -> di
 def _row(given: argparse.Namespace, part: str, dtype: Dtype) -> list[dict[str, Any]]:
     memory = {path: _in_child(given, part, dtype, path) for path in PATHS}
     rig = Rig(given.model, part, dtype, given.batch)
-    plain = rig.run("plain").float()
-    error = float(torch.dist(rig.run("strips").float(), plain) / plain.norm())
 
     def method(path: str) -> Callable[[], object]:
         return lambda: rig.run(path)
 
     best = interleaved_best({path: method(path) for path in PATHS}, given.rounds)
+    errors = rig.errors()
     return [
         {
             "part": part,
@@ -97,7 +102,7 @@ def _row(given: argparse.Namespace, part: str, dtype: Dtype) -> list[dict[str, A
             "cpu_s": best[path].cpu_s,
             "peak_bytes": memory[path]["peak_bytes"],
             "beyond_weights_bytes": memory[path]["peak_bytes"] - memory[path]["before_bytes"],
-            "difference": error if path == "strips" else 0.0,
+            "error": errors[path],
         }
         for path in PATHS
     ]
@@ -126,7 +131,7 @@ def main() -> None:
         f"{conditions_line(found)}; {given.model}, batch {given.batch}, {given.threads} threads, best of {given.rounds}"
     )
     print_table(
-        ("part", "type", "path", "seconds", "processor seconds", "GB beyond weights", "GB peak", "difference"),
+        ("part", "type", "path", "seconds", "processor seconds", "GB beyond before", "GB peak", "error"),
         [
             (
                 row["part"],
@@ -136,7 +141,7 @@ def main() -> None:
                 f"{row['cpu_s']:.2f}",
                 f"{row['beyond_weights_bytes'] / 1e9:.2f}",
                 f"{row['peak_bytes'] / 1e9:.2f}",
-                f"{row['difference']:.1e}",
+                f"{row['error']:.1e}",
             )
             for row in rows
         ],

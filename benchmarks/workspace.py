@@ -212,8 +212,8 @@ def main() -> None:
     for name, dtype, layout, direction in rows(arguments.only):
         found = [_measured(name, index, dtype, layout, direction) for index in range(len(OPERATORS[name]))]
         terms, error = explaining(found)
-        kind = {"patch": "conv"}.get(name, name) + "_backward" * (direction == "backward")
-        known = CPU.get((kind, dtype, layout), NONE)
+        kind = name + "_backward" * (direction == "backward")
+        known = _known(name, dtype, layout, backward=direction == "backward")
         shares = " / ".join(f"{one['scratch'] / max(one['input'], one['result']):.2f}" for one in found)
         table.append(
             (kind, dtype, layout, shares, _text(terms), f"{error:.2f}", _text(known), f"{_error(known, found):.2f}")
@@ -234,6 +234,15 @@ def main() -> None:
     conditions = watch.conditions()
     print(conditions_line(conditions))
     print_json({"conditions": conditions, "threads": torch.get_num_threads(), "rows": documents})
+
+
+def _known(name: str, dtype: str, layout: str, *, backward: bool) -> Terms:
+    """What the table says."""
+    if name == "linear":
+        terms = CPU.get(("product", dtype, layout), NONE)
+        # The backward pass is products again, whose first matrix is as large as the result was.
+        return tuple((r, w, i) for i, w, r in terms) if backward else terms
+    return CPU.get((name + "_backward" * backward, dtype, layout), NONE)
 
 
 def _measured(*child: object) -> dict[str, int]:

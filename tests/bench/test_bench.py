@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,16 +10,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from vitruvian.bench import BenchReport, run_bench
+from vitruvian.bench import BenchReport, measuring, run_bench
 from vitruvian.bench import rig as rigs
 from vitruvian.errors import UsageError
 
 MODEL = "sapiens-seg-nano"
 
 
+@pytest.fixture(autouse=True, scope="module")
+def few_readings() -> Iterator[None]:
+    """No test here is about time: two readings a row are enough, and no row is too slow."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(measuring, "MAX_READINGS", 2)
+        yield
+
+
 @pytest.fixture(scope="module")
 def measured() -> BenchReport:
-    return run_bench(MODEL, device="cpu", dtypes=["float32", "bf16"], batches=[1, 4], time_s=1.5)
+    return run_bench(MODEL, device="cpu", dtypes=["float32", "bf16"], batches=[1, 4])
 
 
 def test_every_precision_and_batch_has_a_row(measured: BenchReport) -> None:
@@ -53,7 +61,7 @@ def test_one_row_is_recommended(measured: BenchReport) -> None:
 
 
 def test_what_does_not_fit_stays_in_the_table() -> None:
-    found = run_bench(MODEL, device="cpu", dtypes=["float32"], batches=[1, 64], budget="1GB", time_s=1)
+    found = run_bench(MODEL, device="cpu", dtypes=["float32"], batches=[1, 64], budget="1GB")
     fits, too_large = found.rows
     assert fits.images_per_s is not None
     assert too_large.not_run.startswith("does not fit: predicted")
@@ -62,7 +70,7 @@ def test_what_does_not_fit_stays_in_the_table() -> None:
 
 
 def test_nothing_fits_a_tiny_budget() -> None:
-    found = run_bench(MODEL, device="cpu", batches=[1], budget="100MB", time_s=1)
+    found = run_bench(MODEL, device="cpu", batches=[1], budget="100MB")
     assert found.recommended is None
     assert all(row.not_run for row in found.rows)
 
@@ -76,7 +84,7 @@ def test_memory_that_runs_out_is_a_row_not_the_end(monkeypatch: pytest.MonkeyPat
         return real(network, task, device, canvases)  # type: ignore[arg-type]
 
     monkeypatch.setattr(rigs, "raw_outputs", scarce)
-    one, two = run_bench(MODEL, device="cpu", dtypes=["float32"], batches=[1, 2], time_s=0.5).rows
+    one, two = run_bench(MODEL, device="cpu", dtypes=["float32"], batches=[1, 2]).rows
     assert one.images_per_s is not None
     assert two.not_run.startswith("ran out of memory, although")
 
@@ -90,13 +98,13 @@ def test_values_that_are_not_finite_are_never_recommended(monkeypatch: pytest.Mo
         return {name: value * torch.inf if torch.bfloat16 in types else value for name, value in raw.items()}
 
     monkeypatch.setattr(rigs, "raw_outputs", overflowing)
-    found = run_bench(MODEL, device="cpu", dtypes=["float32", "bfloat16"], batches=[1], time_s=0.5)
+    found = run_bench(MODEL, device="cpu", dtypes=["float32", "bfloat16"], batches=[1])
     assert [row.recommended for row in found.rows] == [True, False]
     assert "not finite" in found.rows[1].misses[0]
 
 
 def test_random_weights_are_said(photos: Path) -> None:
-    found = run_bench(MODEL, on=photos, device="cpu", dtypes=["bfloat16"], batches=[1], random_weights=True, time_s=0.5)
+    found = run_bench(MODEL, on=photos, device="cpu", dtypes=["bfloat16"], batches=[1], random_weights=True)
     assert found.random_weights
     assert found.crops >= 2
     assert any("random weights" in remark for remark in found.remarks)
@@ -104,6 +112,13 @@ def test_random_weights_are_said(photos: Path) -> None:
     assert row.discrepancies == {}
     assert row.raw_difference is not None
     assert 0 < row.raw_difference < 0.2
+
+
+def test_what_would_take_too_long_is_said_and_not_run() -> None:
+    one, many = run_bench(MODEL, device="cpu", dtypes=["float32"], batches=[1, 32], time_s=0.01).rows
+    assert one.images_per_s is not None, "the smallest batch always runs"
+    assert one.readings == 0
+    assert many.not_run.startswith("would take some")
 
 
 @pytest.mark.parametrize(

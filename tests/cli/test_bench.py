@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 
 from command import Command
+from vitruvian.bench import measuring
 
-QUICK = ("--device", "cpu", "--dtype", "float32", "--seconds", "1")
+QUICK = ("--device", "cpu", "--dtype", "float32")
+
+
+@pytest.fixture(autouse=True)
+def few_readings(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measuring, "MAX_READINGS", 1)
 
 
 def test_the_table(command: Command, photos: Path) -> None:

@@ -131,3 +131,16 @@ def test_deviations_count_either_way(off: float) -> None:
     assert deviations("seg", PICTURES, right) == ()
     assert deviations("seg", PICTURES, {"mIoU": right["mIoU"] + off * TOLERANCES["mIoU"]})
     assert deviations("seg", PICTURES, {}), "a measure that is missing is off"
+
+
+@pytest.mark.parametrize(("pictures", "expected"), [(19, 5.0), (20, 1.0), (40, 1.0)])
+def test_one_picture_in_twenty_may_stray(pictures: int, expected: float) -> None:
+    rows = [{"px_p90": 1.0, "label_share": 0.99}] * (pictures - 1) + [{"px_p90": 5.0, "label_share": 0.5}]
+    found = networks.worst_but_strays(rows)
+    assert found == {"px_p90": expected, "label_share": 0.5 if expected == 5.0 else 0.99}
+
+
+def test_no_number_strays_first() -> None:
+    rows = [{"deg_mean": 0.1}] * 18 + [{"deg_mean": float("nan")}, {"deg_mean": 7.0}]
+    assert networks.worst_but_strays(rows) == {"deg_mean": 7.0}
+    assert networks.worst_but_strays([]) == {}

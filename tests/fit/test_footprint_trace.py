@@ -15,6 +15,7 @@ from vitruvian import zoo
 from vitruvian.errors import UsageError
 from vitruvian.fit.footprint import record as recording
 from vitruvian.fit.footprint.trace import trace
+from vitruvian.fit.footprint.tracker import in_granules
 from vitruvian.fit.footprint.values import Breakdown, Footprint, Phase
 from vitruvian.fit.knobs import Knobs, TrainingKnobs
 from vitruvian.fit.workload import Stage, TensorSpec, Workload
@@ -228,6 +229,22 @@ def test_tied_weights_count_once_and_all_kinds_of_tensors_come_along(knobs: Knob
     gru = 2 * 3 * 128 * 128 + 2 * 3 * 128
     assert footprint.parameters == 128 * 128 + gru
     assert footprint.phases[0].fixed.weights_bytes == 4 * (footprint.parameters + 2 * 128)
+
+
+class Strips(nn.Module):
+    """Works in larger strips on an accelerator."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.device_kind = "cpu"
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + x.new_zeros(1000 if self.device_kind == "cpu" else 100_000).sum()
+
+
+def test_parts_that_size_their_buffers_by_the_device_are_told_which_one_is_meant() -> None:
+    on_cpu, elsewhere = (trace(workload_of(Strips(), 4), Knobs(), kind).at(1) for kind in ("cpu", "cuda"))
+    assert elsewhere.activations_bytes - on_cpu.activations_bytes == in_granules(4 * 100_000) - in_granules(4 * 1000)
 
 
 def test_float16_and_islands_are_counted_in_their_types() -> None:

@@ -21,12 +21,11 @@ from vitruvian.errors import UsageError
 from vitruvian.fit.precision import Precision
 from vitruvian.fit.quality import Quality, check_quality, misses
 from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, out_of_memory, parse_size
-from vitruvian.inference_plan import MAX_BATCH, InferencePlanner, planner_here
+from vitruvian.inference_plan import MAX_BATCH, SMALL_PARAMETERS, InferencePlanner, planner_here
 from vitruvian.loading import SHORT_NAMES
 from vitruvian.media.items import Failure
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.read_ahead import read_ahead
-from vitruvian.predict import SMALL_PARAMETERS
 
 TIME_S = 60.0
 """For all rows together, unless the first call of each takes longer."""

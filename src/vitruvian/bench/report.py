@@ -110,8 +110,8 @@ class BenchReport:
         gain = best / (row.images_per_s or best) - 1
         why = f"; the fastest is {gain:.0%} faster, for a longer call" if gain >= 0.01 else ""
         return (
-            f"recommended, {within}: {row.precision}, batch {row.batch}: {row.images_per_s:.3g} images/s, "
-            f"{row.p50_ms:.3g} ms a call{why}"
+            f"recommended, {within}: {row.precision}, batch {row.batch}: {_short(row.images_per_s or 0.0)} images/s, "
+            f"{_short(row.p50_ms or 0.0)} ms a call{why}"
         )
 
 
@@ -133,14 +133,17 @@ def _cells(row: BenchRow, *, random: bool) -> tuple[str, ...]:
         return (*head, "", "", "", "", predicted, "", row.not_run)
     return (
         *head,
-        f"{row.images_per_s:.3g}",
-        f"{row.p50_ms:.3g}",
-        f"{row.p95_ms:.3g}",
+        *(_short(value or 0.0) for value in (row.images_per_s, row.p50_ms, row.p95_ms)),
         "" if row.peak_bytes is None else format_bytes(row.peak_bytes),
         predicted,
         _apart(row, random=random),
         "; ".join(row.misses),
     )
+
+
+def _short(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _apart(row: BenchRow, *, random: bool) -> str:

@@ -11,7 +11,7 @@ import math
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,10 +139,14 @@ def run_demo_fit(
 
 def smallest_budget(planner: InferencePlanner) -> int:
     """The smallest round budget that our way fits."""
-    plan = planner_here(planner.spec, planner.device.device, budget_bytes=1).plan()
+    plan = replace(planner, budget_bytes=1).plan()
     needed = plan.peak_bytes + plan.margin_bytes
+    # Where nothing fits a plan need not name the thriftiest way: walk down from what would do for certain.
     step = STEP_BYTES if needed >= 4 * STEP_BYTES else SMALL_STEP_BYTES
-    return math.ceil(needed / step) * step
+    budget_bytes = math.ceil(needed / step) * step
+    while budget_bytes > step and replace(planner, budget_bytes=budget_bytes - step).plan().fits:
+        budget_bytes -= step
+    return budget_bytes
 
 
 def naive_breakdown(spec: zoo.ModelSpec, kind: str, device_name: str) -> Breakdown:

@@ -76,6 +76,7 @@ def record(workload: Workload, knobs: Knobs, backend: str = "cpu") -> Recording:
     applied = apply_knobs(module, workload, knobs)
     with FakeTensorMode(allow_non_fake_inputs=True):
         materialise(module)
+        _tell_device(module, backend)
         run = _Run(workload, knobs, backend, module)
         batches = run.batches
         timelines = run.training() if knobs.training is not None else run.inference()
@@ -113,6 +114,13 @@ def _held(module: nn.Module, names: tuple[str, ...], trained: list[nn.Parameter]
 
 def _nbytes(parameters: Iterable[nn.Parameter]) -> int:
     return sum(parameter.nbytes for parameter in parameters)
+
+
+def _tell_device(module: nn.Module, backend: str) -> None:
+    """Fake tensors say that they lie on the CPU; parts that size their buffers by the device ask `device_kind`."""
+    for part in module.modules():
+        if hasattr(part, "device_kind"):
+            part.device_kind = backend  # type: ignore[assignment]
 
 
 def materialise(module: nn.Module) -> nn.Module:

@@ -107,10 +107,9 @@ class Tracker(TorchDispatchMode):
             return args[0].fake_device
         # What only writes into an argument needs no shape rule: fake tensors take longest over exactly these.
         place = _written(func)
-        if place is None:
+        out = None if place is None else args[0] if place == 0 else kwargs["out"]
+        if out is None or not out.numel():  # an empty `out` grows
             out = func(*args, **(kwargs or {}))
-        else:
-            out = args[0] if place == 0 else kwargs["out"]
         if func.namespace in ("profiler", "prim") or getattr(func, "is_view", False):
             return out
         category = self._category_of(func, args)
