@@ -2,8 +2,8 @@
 
 Each way runs in a process of its own, in turn: seconds, peak resident memory, and how far its labels are from float32.
 The published flow is what the original programs do for segmentation: a float32 TorchScript program, batches of 2 with
-the last one padded by blank pictures, all class logits brought to source size before the arg-max. It is kinder here than
-in the original: no process pool is fed with pickled maps.
+the last one padded by blank pictures, all class logits brought to source size before the arg-max. It is kinder here
+than in the original: no process pool is fed with pickled maps.
 """
 
 # Shape suffixes: B pictures, C classes, H W source size, 3 = RGB.
@@ -173,7 +173,7 @@ def print_rows(rows: Sequence[dict[str, Any]], amount: int) -> None:
 
 def main() -> None:
     """Run all, or one way when called as a child."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--photos", type=Path, default=BUNDLED)
     parser.add_argument("--model", action="append", default=None)
     parser.add_argument("--amount", type=int, default=None, help="pictures (default: 40 for nano, 3 for others)")

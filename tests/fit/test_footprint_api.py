@@ -66,7 +66,6 @@ def test_a_module_that_ends_its_process_is_an_error(tmp_path: Path, monkeypatch:
     predict.CHILD.close()  # or it would not know the folder
     with pytest.raises(TraceFailedError, match=r"Abort .inference. ran on shapes alone.*SIGABRT"):
         footprint(__import__("aborting_network").Abort(), torch.zeros(1, 4))
-    assert footprint(Stack(), torch.zeros(1, 256)).peak_bytes(1) > 0
 
 
 class Branching(nn.Module):

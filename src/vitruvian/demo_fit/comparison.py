@@ -91,50 +91,64 @@ def run_demo_fit(
         DoesNotFitError: not even one picture at a time fits the budget.
         CheckFailedError: the process took more than the budget, or ended by itself.
     """
+    planner = _planner(model, device, parse_size(budget) if isinstance(budget, str) else budget)
+    spec, place = planner.spec, planner.device
+    naive = naive_breakdown(spec, place.kind, place.name)
+    _predict(planner, naive, report)
+    measured = _in_a_child(_job(planner, out))
+    found = FitReport(
+        model=spec.name,
+        random_weights=not spec.embedded,
+        device=place.device,
+        machine=f"{place.name}, {probe().cpu.cores} cores" if place.kind == "cpu" else place.name,
+        torch_version=planner.hardware.torch_version,
+        canvas_hw=spec.config.backbone.input_hw,
+        budget_bytes=planner.budget_bytes or 0,
+        naive=naive,
+        measured=measured,
+        plot=out / PLOT_FILE,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_json_atomic(out / DATA_FILE, found.to_json())
+    write_atomic(found.plot, encode_png(draw_fit(found)))
+    _say_outcome(found, report)
+    return found
+
+
+def _planner(model: str, device: str | None, budget_bytes: int | None) -> InferencePlanner:
+    """The planner of our way, with a budget in any case."""
     spec = zoo.find(model)
     if spec.task != "seg":
         raise UsageError(
             f"got the {spec.task} model {spec.name}; expected one of segmentation, whose outputs are large"
         )
-    planner = planner_here(spec, device, parse_size(budget) if isinstance(budget, str) else budget)
-    budget_bytes = planner.budget_bytes or smallest_budget(planner)
     planner = planner_here(spec, device, budget_bytes)
-    naive = naive_breakdown(spec, planner.device.kind, planner.device.name)
-    report(f"{spec.name} on {planner.device.device} ({planner.device.name}), budget {format_bytes(budget_bytes)}")
+    return planner if budget_bytes else replace(planner, budget_bytes=smallest_budget(planner))
+
+
+def _predict(planner: InferencePlanner, naive: Breakdown, report: Callable[[str], None]) -> None:
+    """Say what is to be expected before anything runs; `DoesNotFitError` where our way does not fit."""
+    plan = planner.plan()
+    budget, place = format_bytes(plan.budget_bytes), planner.device
+    report(f"{planner.spec.name} on {place.device} ({place.name}), budget {budget}")
     report(
         f"the naive flow (batch {NAIVE_BATCH}, float32, whole head, all class maps enlarged) would take "
         f"{format_bytes(naive.total_bytes)}"
     )
-    plan = planner.plan()
     if not plan.fits:
-        raise DoesNotFitError(f"got a budget of {format_bytes(budget_bytes)}: {planner.advice()}")
+        raise DoesNotFitError(f"got a budget of {budget}: {planner.advice()}")
     report(f"ours: {_ways(plan)}; predicted {format_bytes(plan.peak_bytes)}")
-    job = FitJob(
-        model=spec.name,
-        random_weights=not spec.embedded,
+
+
+def _job(planner: InferencePlanner, out: Path) -> FitJob:
+    return FitJob(
+        model=planner.spec.name,
+        random_weights=not planner.spec.embedded,
         device=planner.device.device,
-        budget_bytes=budget_bytes,
+        budget_bytes=planner.budget_bytes or 0,
         pictures=str(bundled_pictures()),
         out=str(out / RESULTS),
     )
-    out.mkdir(parents=True, exist_ok=True)
-    measured = _in_a_child(job)
-    found = FitReport(
-        model=spec.name,
-        random_weights=job.random_weights,
-        device=job.device,
-        machine=_machine(planner),
-        torch_version=planner.hardware.torch_version,
-        canvas_hw=spec.config.backbone.input_hw,
-        budget_bytes=budget_bytes,
-        naive=naive,
-        measured=measured,
-        plot=out / PLOT_FILE,
-    )
-    write_json_atomic(out / DATA_FILE, found.to_json())
-    write_atomic(found.plot, encode_png(draw_fit(found)))
-    _say_outcome(found, report)
-    return found
 
 
 def smallest_budget(planner: InferencePlanner) -> int:
@@ -178,12 +192,6 @@ def _pixels(entry: Entry) -> int:
 def _ways(plan: Plan) -> str:
     chunked = ", head in strips" if plan.knobs.chunked_head else ""
     return f"{plan.knobs.dtype}, batch {plan.knobs.micro_batch} at most{chunked}"
-
-
-def _machine(planner: InferencePlanner) -> str:
-    if planner.device.kind == "cpu":
-        return f"{planner.device.name}, {probe().cpu.cores} cores"
-    return planner.device.name
 
 
 def _in_a_child(job: FitJob) -> Measured:
