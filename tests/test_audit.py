@@ -127,6 +127,7 @@ class Bench:
         store: VerdictStore | None = None,
         with_reference: bool = True,
         insisted: bool = False,
+        fits: Callable[[Precision], bool] = lambda precision: True,
         crops: int = 2,
         provenance: Provenance = PROVENANCE,
     ) -> Choice:
@@ -141,6 +142,7 @@ class Bench:
         return choose_precision(
             subject,
             steps,
+            fits=fits,
             quality=quality,
             build=self._build,
             build_reference=(lambda: self._build(FP32, "reference")) if with_reference else None,
@@ -186,6 +188,26 @@ def test_an_island_rescues_a_sensitive_layer() -> None:
 def test_a_finer_type_is_tried_next() -> None:
     ladder = precision_ladder(DEVICE)
     assert Bench(with_middle(Lifted(20.0))).choose(ladder).precision == FP16
+
+
+def test_what_does_not_fit_is_passed_over_and_what_comes_after_is_not_asked_about() -> None:
+    asked: list[Precision] = []
+
+    def fits(precision: Precision) -> bool:
+        asked.append(precision)
+        return precision == FP16
+
+    bench = Bench(with_middle(nn.Identity()))
+    assert bench.choose([BF16, FP16, FP32], fits=fits).precision == FP16
+    assert bench.built == ["reference", "float16"]
+    assert asked == [BF16, FP16]
+
+
+def test_a_smaller_type_serves_where_float32_does_not_fit() -> None:
+    bench = Bench(with_middle(nn.Identity()))
+    choice = bench.choose([FP32, BF16], fits=lambda precision: precision == BF16, with_reference=False)
+    assert choice.precision == BF16
+    assert "not audited: float32 fits neither" in choice.decisions[-1].because
 
 
 def test_overflow_steps_down_and_is_counted() -> None:

@@ -117,6 +117,7 @@ def choose_precision(
     subject: Subject,
     ladder: Sequence[Precision],
     *,
+    fits: Callable[[Precision], bool] = lambda precision: True,
     quality: Quality,
     build: Callable[[Precision], Run],
     build_reference: Callable[[], Run] | None,
@@ -130,6 +131,7 @@ def choose_precision(
     Args:
         subject: What is audited, and where.
         ladder: Candidates, best first (`precision_ladder`).
+        fits: Whether a candidate fits the memory; asked when its turn comes, because it may cost a trace.
         quality: Which limits hold; exact takes float32 without looking further.
         build: Makes a candidate ready to run; not called where a verdict is remembered.
         build_reference: Makes float32 ready to run, on the device or the host; called once at most, and its network is
@@ -155,7 +157,7 @@ def choose_precision(
         store=store or _Forgetful(),
         progress=progress,
     )
-    return _Walk(ladder=tuple(ladder), quality=quality, insisted=insisted, audits=audits).choose()
+    return _Walk(ladder=tuple(ladder), fits=fits, quality=quality, insisted=insisted, audits=audits).choose()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -268,6 +270,7 @@ class _Walk:
     """One walk down a ladder."""
 
     ladder: tuple[Precision, ...]
+    fits: Callable[[Precision], bool]
     quality: Quality
     insisted: bool
     audits: _Audits
@@ -275,7 +278,7 @@ class _Walk:
 
     def choose(self) -> Choice:
         """The first candidate that will do."""
-        for precision in self.ladder:
+        for precision in filter(self.fits, self.ladder):
             if precision.dtype == "float32":
                 return self._choice(precision, "asked for" if self.insisted else self._why_float32())
             try:

@@ -1,22 +1,23 @@
 """What a run over pictures takes: the network's footprint, several calls at once, pictures and results in flight.
 
-In: a spec, a machine, a budget. Out: plans for the compute types that are asked about, and advice where nothing fits.
-A type that was never traced on this machine takes a second or two, one that was takes none.
+In: a spec, a machine, a budget. Out: plans for the precisions that are asked about, and advice where nothing fits.
+A precision that was never traced on this machine takes a second or two, one that was takes none.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 
 from vitruvian import zoo
 from vitruvian.fit.calibration import Calibration, load_calibration
 from vitruvian.fit.footprint.values import Breakdown, Footprint, Footprints
 from vitruvian.fit.knobs import Knobs
+from vitruvian.fit.ladder import SMALL_PARAMETERS
 from vitruvian.fit.plan import make_plan
 from vitruvian.fit.plan_values import Objective, Plan, PlanJob
-from vitruvian.hardware import Device, Dtype, Hardware, format_bytes, probe
+from vitruvian.fit.precision import Precision
+from vitruvian.fit.workload import Workload
+from vitruvian.hardware import Device, Hardware, format_bytes, probe
 from vitruvian.planning import footprints_for, offers_of
 
 MAX_BATCH = 64
@@ -32,10 +33,6 @@ RESULT_BYTES_PER_PIXEL = {"pose": 6, "seg": 8, "depth": 20, "normal": 44, "featu
 """Result at source size, its float32 temporaries and the drawing; one a worker at a time."""
 
 
-SMALL_PARAMETERS = 50_000_000
-"""Networks below this are small: their single operations take less than a millisecond."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class InferencePlanner:
     """Plans for one model on one device."""
@@ -49,35 +46,36 @@ class InferencePlanner:
     calls_at_once: int = 1
     """Network calls that run side by side."""
 
-    def plan(self, dtypes: Sequence[Dtype] | None = None, *, batch: int | None = None) -> Plan:
-        """The plan for the first of these compute types that fits (None: by the device's support)."""
-        workload = self.spec.workload
+    def plan(self, precision: Precision | None = None, *, batch: int | None = None) -> Plan:
+        """The plan in a precision (None: the first type that fits, by the device's support, published islands)."""
+        workload = self.workload(precision)
         job = PlanJob(
             device=self.device.device,
             budget_bytes=self.budget_bytes,
             batch=batch,
-            dtypes=None if dtypes is None else tuple(dtypes),
+            dtypes=None if precision is None else (precision.dtype,),
             max_batch=MAX_BATCH,
             objective=self.objective,
             offers=offers_of(workload),
             input_hw=workload.input_hw,
             patch_size=workload.patch_size,
+            parameters=self.spec.config.parameters,
             published=False,
         )
-        return make_plan(self._footprints, job, self.hardware, self.calibration)
+        return make_plan(self._footprints(workload), job, self.hardware, self.calibration)
 
-    def fits(self, dtype: Dtype) -> bool:
-        """Whether one picture at a time fits in a compute type."""
-        return self.plan([dtype], batch=1).fits
+    def fits(self, precision: Precision) -> bool:
+        """Whether one picture at a time fits in a precision."""
+        return self.plan(precision, batch=1).fits
 
-    def predicted(self, dtype: Dtype, batch: int) -> Breakdown:
+    def predicted(self, precision: Precision, batch: int) -> Breakdown:
         """What a batch takes by the footprint alone, no measurement applied."""
-        knobs = self.plan([dtype], batch=batch).knobs
-        return self._footprints(knobs).at(batch)
+        knobs = self.plan(precision, batch=batch).knobs
+        return self._footprints(self.workload(precision))(knobs).at(batch)
 
-    def max_batch(self, dtype: Dtype) -> int:
-        """Largest batch in a compute type; 0 where not even one picture fits."""
-        plan = self.plan([dtype])
+    def max_batch(self, precision: Precision) -> int:
+        """Largest batch in a precision; 0 where not even one picture fits."""
+        plan = self.plan(precision)
         return plan.knobs.micro_batch if plan.fits else 0
 
     def advice(self) -> str:
@@ -114,9 +112,15 @@ class InferencePlanner:
                 return spec
         return None
 
-    @cached_property
-    def _footprints(self) -> Footprints:
-        plain = footprints_for(self.spec.workload, self.device.kind)
+    def workload(self, precision: Precision | None) -> Workload:
+        """The network with the float32 islands of a precision; those of float32 itself change nothing."""
+        workload = self.spec.workload
+        if precision is None or precision.dtype == "float32":
+            return workload
+        return replace(workload, islands=precision.islands)
+
+    def _footprints(self, workload: Workload) -> Footprints:
+        plain = footprints_for(workload, self.device.kind)
 
         def footprints(knobs: Knobs) -> Footprint:
             return _on_the_road(plain(knobs), calls=self.calls_at_once, results_bytes=self._results_bytes)

@@ -19,10 +19,11 @@ from torch import nn
 from vitruvian import weights
 from vitruvian.audit import NO_REFERENCE, Choice, Run, Subject, bundled_crops, choose_precision
 from vitruvian.errors import DoesNotFitError, UsageError
+from vitruvian.fit.apply import apply_knobs
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.knee import Aim
 from vitruvian.fit.plan_values import Objective, Plan
-from vitruvian.fit.precision import Precision, apply_precision, more_islands, precision_ladder
+from vitruvian.fit.precision import Precision, more_islands, precision_ladder
 from vitruvian.fit.quality import AuditReport, Quality, check_quality
 from vitruvian.fit.verdicts import VerdictStore
 from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, out_of_memory, parse_size
@@ -126,15 +127,16 @@ class _Loader:
 
     def model(self) -> Model:
         choice = self._choice()
-        plan = self.planner.plan([choice.precision.dtype])
+        plan = self.planner.plan(choice.precision)
         if not plan.fits:
             turned_down = "; ".join(decision.because for decision in choice.decisions[:-1])
+            smaller = f"smaller types are not near enough to float32 ({turned_down}); " if turned_down else ""
             raise DoesNotFitError(
                 f"got {choice.precision}, which takes {format_bytes(plan.peak_bytes)}; expected at most "
-                f"{format_bytes(plan.budget_bytes)}; smaller types are not near enough to float32 ({turned_down}); "
-                "take --quality fast, or insist with --dtype"
+                f"{format_bytes(plan.budget_bytes)}; {smaller}take --quality fast, or insist with --dtype"
             )
         loaded = self.found.build(device=self.planner.device.device, precision=choice.precision)
+        self._apply(loaded.network, choice.precision, plan)
         max_batch, batch_decisions = self._batch(plan)
         build = self._builder(plan)
         return Model(
@@ -143,7 +145,7 @@ class _Loader:
             runner=Runner(
                 task=self.found.spec.make_task(),
                 device=self.planner.device.device,
-                network=_ready(loaded.network, choice.precision, plan),
+                network=loaded.network,
                 precision=choice.precision,
                 build=build,
                 guard=MemoryGuard(
@@ -151,7 +153,7 @@ class _Loader:
                     free=lambda: free_caches(self.planner.device.device),
                     advice=self.planner.advice,
                 ),
-                max_batch_of=lambda precision: self.planner.max_batch(precision.dtype),
+                max_batch_of=self.planner.max_batch,
                 ladder=choice.ladder,
                 on_non_finite=self._remember_non_finite,
             ),
@@ -159,7 +161,7 @@ class _Loader:
             max_batch=max_batch,
             aim=self.wish.aim,
             plan=plan,
-            predicted=lambda batch: self.planner.predicted(choice.precision.dtype, batch),
+            predicted=lambda batch: self.planner.predicted(choice.precision, batch),
             loading_decisions=(*self._device_decision(), *_of_memory(plan), *choice.decisions, *batch_decisions),
             notes=(*loaded.notes, *choice.notes),
         )
@@ -197,15 +199,11 @@ class _Loader:
             more_islands(workload.build(), workload.islands, workload.head),
             dtypes=dtypes,
         )
-        fitting = [step for step in ladder if planner.fits(step.dtype)]
-        if not fitting:
-            raise DoesNotFitError(
-                f"got {self.found.spec.name} on {planner.device.name} in {ladder[0].dtype}: {planner.advice()}"
-            )
         reference, why_not = self._reference()
         return choose_precision(
             self.subject,
-            fitting,
+            ladder,
+            fits=planner.fits,
             quality=self.wish.quality,
             build=lambda precision: self._run(precision, planner.device.device),
             build_reference=reference,
@@ -220,25 +218,30 @@ class _Loader:
         if not self.found.paths:
             return None, RANDOM_REFERENCE
         planner = self.planner
-        if planner.fits("float32"):
+        if planner.fits(Precision()):
             return lambda: self._run(Precision(), planner.device.device), ""
         on_host = replace(planner, device=planner.hardware.cpu, budget_bytes=None)
-        if planner.device.kind != "cpu" and on_host.fits("float32"):
+        if planner.device.kind != "cpu" and on_host.fits(Precision()):
             return lambda: self._run(Precision(), "cpu"), ""
         return None, NO_REFERENCE
 
     def _run(self, precision: Precision, device: str) -> Run:
         """A network that is let go with the function that runs it."""
         network = self.found.build(device=device, precision=precision).network
-        ready = _ready(network, precision, self.planner.plan([precision.dtype], batch=1))
-        return partial(raw_outputs, ready, self.found.spec.make_task(), device)
+        self._apply(network, precision, self.planner.plan(precision, batch=1))
+        return partial(raw_outputs, network, self.found.spec.make_task(), device)
 
     def _builder(self, plan: Plan) -> Callable[[Precision], nn.Module]:
         def build(precision: Precision) -> nn.Module:
             network = self.found.build(device=self.planner.device.device, precision=precision).network
-            return _ready(network, precision, plan)
+            self._apply(network, precision, plan)
+            return network
 
         return build
+
+    def _apply(self, network: nn.Module, precision: Precision, plan: Plan) -> None:
+        """Match the types and put the plan's memory measures into effect."""
+        apply_knobs(network, self.planner.workload(precision), replace(plan.knobs, dtype=precision.dtype))
 
     def _device_decision(self) -> tuple[Decision, ...]:
         if self.wish.device is not None:
@@ -257,17 +260,10 @@ class _Loader:
 
 def _refuse_what_does_not_fit(planner: InferencePlanner, wish: Wish) -> None:
     """Before anything is fetched."""
-    plan = planner.plan(None if wish.dtype is None else [wish.dtype])
+    published = planner.spec.workload.islands
+    plan = planner.plan(None if wish.dtype is None else Precision(dtype=wish.dtype, islands=published))
     if not plan.fits:
         raise DoesNotFitError(f"got {planner.spec.name} on {planner.device.name}: {planner.advice()}")
-
-
-def _ready(network: nn.Module, precision: Precision, plan: Plan) -> nn.Module:
-    """The network with its types matched and its memory measures on."""
-    for part in network.modules():
-        if hasattr(part, "chunked_head"):
-            part.chunked_head = plan.knobs.chunked_head  # type: ignore[assignment]
-    return apply_precision(network, precision).requires_grad_(False)
 
 
 def _of_memory(plan: Plan) -> tuple[Decision, ...]:

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vitruvian import zoo
-from vitruvian.fit.plan import make_plan
-from vitruvian.fit.plan_values import Plan, PlanJob
+from vitruvian.fit.plan_values import Plan
 from vitruvian.hardware import Hardware, format_bytes, probe
-from vitruvian.inference_plan import MAX_BATCH, planner_here
+from vitruvian.inference_plan import planner_here
 from vitruvian.models.sapiens import SIZES
-from vitruvian.planning import footprints_for, with_rates
+from vitruvian.planning import with_rates
 
 HEADINGS = ("model", "precision", "largest batch", "peak", "images/s")
 
@@ -55,15 +54,8 @@ def zoo_plan(task: zoo.TaskName = "seg") -> tuple[ZooRow, ...]:
 
 
 def _plan(spec: zoo.ModelSpec, hardware: Hardware) -> Plan:
-    """The plan of the plain network where it fits, else of the thriftiest way there is.
-
-    The plain one first: a head in strips takes several times as long to trace, and this is an overview.
-    """
     planner = planner_here(spec)
-    device = hardware.device(planner.device.device)
-    job = PlanJob(device=device.device, max_batch=MAX_BATCH, input_hw=spec.workload.input_hw)
-    plan = make_plan(footprints_for(spec.workload, device.kind), job, hardware, planner.calibration)
-    return plan if plan.fits else replace(planner, hardware=hardware, device=device).plan()
+    return replace(planner, hardware=hardware, device=hardware.device(planner.device.device)).plan()
 
 
 def zoo_text(rows: Sequence[ZooRow]) -> str:

@@ -22,6 +22,7 @@ from vitruvian.fit.precision import (
     compute_types,
     more_islands,
     precision_ladder,
+    usable_types,
 )
 from vitruvian.fit.workload import Workload, meta_copy
 from vitruvian.hardware import Accelerator, Cpu, Device, Dtype, Rates, Support
@@ -88,6 +89,24 @@ def test_types_by_native_support(name: str) -> None:
     assert compute_types(device) == expected
 
 
+FALLBACKS: dict[str, tuple[Dtype, ...]] = {
+    "GTX 1080": ("float16",),
+    "GTX 1080, fp16 called native": ("float16",),
+    "unknown": ("float16",),
+    "CPU without": ("bfloat16",),
+}
+
+
+@pytest.mark.parametrize("name", DEVICES)
+def test_a_smaller_type_comes_after_float32_where_nothing_better_is_there(name: str) -> None:
+    device, expected = DEVICES[name]
+    assert usable_types(device) == (*expected, *FALLBACKS.get(name, ()))
+
+
+def test_a_type_that_a_device_does_not_know_is_never_used() -> None:
+    assert usable_types(gpu("none", "none")) == ("float32",)
+
+
 def bf16(*islands: str) -> Precision:
     return Precision(dtype="bfloat16", islands=islands)
 
@@ -104,12 +123,17 @@ LADDERS: dict[str, list[Precision]] = {
     "CPU with bf16": [bf16("h"), bf16("h", "n"), bf16("h", "n", "d")],
     "CPU without": [],
 }
+AFTER_FLOAT32: dict[str, list[Precision]] = {
+    "GTX 1080": [fp16("h"), fp16("h", "n"), fp16("h", "n", "d")],
+    "CPU without": [bf16("h"), bf16("h", "n"), bf16("h", "n", "d")],
+}
+"""For what does not fit in float32."""
 
 
 @pytest.mark.parametrize("name", LADDERS)
 def test_the_ladder_of_a_device(name: str) -> None:
     ladder = precision_ladder(DEVICES[name][0], ["h"], [["h", "n"], ["h", "n", "d"]])
-    assert ladder == (*LADDERS[name], Precision())
+    assert ladder == (*LADDERS[name], Precision(), *AFTER_FLOAT32.get(name, []))
 
 
 def test_steps_that_add_nothing_are_left_out() -> None:
@@ -129,7 +153,9 @@ def test_a_type_insisted_on_is_the_only_one() -> None:
         ("A100", bf16("h", "n", "d"), Precision()),
         ("A100", fp16("h"), bf16("h")),
         ("T4", fp16("h"), Precision()),
-        ("CPU without", bf16("h"), Precision()),
+        ("CPU without", bf16("h"), bf16("h", "n")),
+        ("CPU without", bf16("h", "n", "d"), Precision()),
+        ("GTX 1080", fp16("h"), Precision()),
         ("A100", Precision(), None),
     ],
 )

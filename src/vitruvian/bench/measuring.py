@@ -230,7 +230,7 @@ class _Bench:
 
     def _planned(self, precision: Precision, batch: int, beside_bytes: int = 0) -> BenchRow:
         """The row before it is run."""
-        plan = self.planner.plan([precision.dtype], batch=batch)
+        plan = self.planner.plan(precision, batch=batch)
         row = BenchRow(precision=str(precision), dtype=precision.dtype, batch=batch, predicted_bytes=plan.peak_bytes)
         if not plan.fits:
             short = f"does not fit: predicted {format_bytes(plan.peak_bytes)} of {format_bytes(plan.budget_bytes)}"

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from vitruvian import weights, zoo
 from vitruvian.audit import Crop
-from vitruvian.fit.precision import Precision, apply_precision
+from vitruvian.fit.apply import apply_knobs
+from vitruvian.fit.precision import Precision
 from vitruvian.fit.quality import worst
 from vitruvian.hardware import PeakWatch, free_caches, open_meter, synchronize
 from vitruvian.inference_plan import InferencePlanner
@@ -68,15 +69,12 @@ class Rig:
     def build(cls, found: weights.FoundWeights, precision: Precision, planner: InferencePlanner) -> Rig:
         """Make the network, with the memory measures its plan takes."""
         device = planner.device.device
-        network = apply_precision(found.build(device=device, precision=precision).network, precision)
-        chunked = planner.plan([precision.dtype]).knobs.chunked_head
-        for part in network.modules():
-            if hasattr(part, "chunked_head"):
-                part.chunked_head = chunked  # type: ignore[assignment]
+        network = found.build(device=device, precision=precision).network
+        apply_knobs(network, planner.workload(precision), planner.plan(precision).knobs)
         at_once = planner.calls_at_once
         threads = 1 if at_once > 1 else planner.hardware.cpu.cores
         return cls(
-            network=network.requires_grad_(False),
+            network=network,
             precision=precision,
             device=device,
             task=found.spec.make_task(),

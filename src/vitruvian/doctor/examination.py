@@ -21,7 +21,7 @@ from vitruvian.bench import BenchReport, run_bench
 from vitruvian.doctor.networks import check_networks
 from vitruvian.doctor.report import DeviceCheck, DoctorReport
 from vitruvian.evaluation import measures
-from vitruvian.fit.ladder import preferred_dtypes
+from vitruvian.fit.precision import usable_types
 from vitruvian.hardware import Device, Hardware, Rates, compiler_works, free_memory_now, measured_rates, probe
 from vitruvian.hardware.rates import cores_are_busy
 from vitruvian.people import View
@@ -111,7 +111,7 @@ def _full_size(device: str, report: Callable[[str], None]) -> BenchReport:
     return run_bench(
         FULL_SIZE_MODEL,
         device=device,
-        dtypes=dict.fromkeys(["float32", preferred_dtypes(probe().device(device))[0]]),
+        dtypes=dict.fromkeys(["float32", usable_types(probe().device(device))[0]]),
         batches=[1],
         random_weights=True,
         time_s=FULL_SIZE_TIME_S,

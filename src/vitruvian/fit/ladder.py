@@ -14,6 +14,7 @@ from vitruvian.errors import UsageError
 from vitruvian.fit.knobs import Knobs, TrainingKnobs
 from vitruvian.fit.measures import label_of, price_of
 from vitruvian.fit.plan_values import PlanJob
+from vitruvian.fit.precision import usable_types
 from vitruvian.hardware import DTYPES, Accelerator, Device, Dtype
 
 CROPS = (1.0, 0.75, 0.5)
@@ -23,6 +24,8 @@ PARTIAL_TIER, CROP_TIERS = 4, 100
 hundred further."""
 WEIGHT_BYTES: Mapping[Dtype, int] = {"float32": 4, "bfloat16": 2, "float16": 2}
 EMULATED = "a type that this device only emulates: slow"
+SMALL_PARAMETERS = 50_000_000
+"""Networks below this are small: their single operations take less than a millisecond, and their maps fit a cache."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,27 +39,13 @@ class Rung:
     price: str
 
 
-def preferred_dtypes(device: Device) -> tuple[Dtype, ...]:
-    """Compute types for a device, best first, by native support: what is only emulated comes after float32.
-
-    float16 is left out where it overflows for nothing: on a CPU without its own instructions it is 14 times slower
-    than float32 (measured), and wherever bfloat16 is native.
-    """
-    if device.bf16 == "native":
-        return "bfloat16", "float32"
-    if device.fp16 == "native" and device.kind != "cpu":
-        return "float16", "float32"
-    smaller: Dtype = "bfloat16" if device.kind == "cpu" or device.fp16 == "none" else "float16"
-    return ("float32", smaller) if device.support(smaller) != "none" else ("float32",)
-
-
 def rungs(job: PlanJob, device: Device) -> tuple[tuple[Rung, ...], ...]:
     """All ways to run, in groups that share a picture size; within a group by tier.
 
     Raises:
         UsageError: a fixed knob has no such name.
     """
-    dtypes = job.dtypes or preferred_dtypes(device)
+    dtypes = job.dtypes or usable_types(device)
     native = replace(Knobs(), input_hw=job.input_hw, patch_size=job.patch_size)
     groups = []
     for crop, hw in enumerate(_crops(job)):
@@ -157,10 +146,20 @@ def _inference(job: PlanJob, device: Device, dtypes: tuple[Dtype, ...]) -> Itera
         if place and job.dtypes is None and WEIGHT_BYTES[dtype] >= WEIGHT_BYTES[best]:
             continue  # float32 after a native half type needs more memory, not less
         remark = EMULATED if device.support(dtype) == "emulated" else ""
-        yield 2 * place, dtype, None, False, remark
-        if "chunked_head" in job.offers:
-            # A tier of its own: never faster, so not worth a trace where the whole head fits.
-            yield 2 * place + 1, dtype, None, True, remark
+        for later, chunked in enumerate(_heads(job, device)):
+            yield 2 * place + later, dtype, None, chunked, remark
+
+
+def _heads(job: PlanJob, device: Device) -> tuple[bool, ...]:
+    """Whether the head works in strips, the better way first; a tier each, because every way costs a trace.
+
+    On a CPU strips stay in its cache: heads of large networks are two to four times as fast, with a quarter of the
+    memory (`benchmarks/head.py`). Small heads fit the cache whole, and elsewhere nothing was measured.
+    """
+    if "chunked_head" not in job.offers:
+        return (False,)
+    large = job.parameters is not None and job.parameters >= SMALL_PARAMETERS
+    return (True,) if large and device.kind == "cpu" else (False, True)
 
 
 def _training(job: PlanJob, device: Device, dtypes: tuple[Dtype, ...]) -> Iterator[_Way]:

@@ -19,7 +19,7 @@ class Measure:
     label: str
     """In a table row; empty where the compute type says it."""
     price: str
-    """What it costs in quality and time."""
+    """What it costs in quality and time; empty: nothing that was measured."""
     alters: bool = False
     """Whether it changes what is computed or learnt; the others give the same numbers."""
 
@@ -37,8 +37,8 @@ MEASURES: tuple[Measure, ...] = (
     Measure(
         knob="chunked_head",
         value=True,
-        label="chunked head",
-        price="head in strips",
+        label="head in strips",
+        price="",
     ),
     Measure(
         knob="checkpointing",
@@ -127,7 +127,7 @@ def _type_label(knobs: Knobs) -> str:
 
 def price_of(knobs: Knobs, native_hw: tuple[int, int] | None = None, remark: str = "") -> str:
     """What it costs in quality and time, apart from the images per second; empty: nothing."""
-    prices = [remark, *(measure.price for measure in active(knobs))]
+    prices = [remark, *(measure.price for measure in active(knobs) if measure.price)]
     if native_hw is not None and knobs.input_hw not in (None, native_hw):
         prices.append("smaller pictures: fine detail is lost")
     return "; ".join(price for price in prices if price)

@@ -14,14 +14,17 @@ from vitruvian.fit.calibration import Calibration
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.estimate import assumptions
 from vitruvian.fit.footprint.values import Footprints
-from vitruvian.fit.ladder import preferred_dtypes
 from vitruvian.fit.measures import MEASURES, knob_of
 from vitruvian.fit.patches import patch_remark, patch_rows
 from vitruvian.fit.plan_values import Plan, PlanJob, PlanRow
+from vitruvian.fit.precision import usable_types
 from vitruvian.fit.presets import INFERENCE_ASSUMPTIONS, TRAINING_ASSUMPTIONS, published_rows
 from vitruvian.fit.search import Found, Remembered, Walk, batches_of, with_batch
 from vitruvian.hardware import Device, Hardware
 from vitruvian.hardware.sizes import format_bytes
+
+FASTER_HERE = "on a CPU strips stay in its cache: faster, with less memory"
+"""Why a large network's head works in strips there (`ladder`)."""
 
 
 def make_plan(
@@ -135,7 +138,8 @@ def _decisions(walk: Walk, found: Found) -> Iterable[Decision]:
     for measure in MEASURES:
         if measure.active(best.knobs):
             because = "as asked for" if measure.knob in job.fixed else _why_measure(walk, found, measure.knob)
-            yield Decision(what=measure.knob, value=measure.value, because=f"{because}; price: {measure.price}")
+            price = f"; price: {measure.price}" if measure.price else ""
+            yield Decision(what=measure.knob, value=measure.value, because=f"{because}{price}")
     if best.knobs.input_hw != job.input_hw and best.knobs.input_hw is not None:
         because = "as asked for" if "input_hw" in job.fixed else _why_measure(walk, found, "input_hw")
         yield Decision(what="crop", value="x".join(map(str, best.knobs.input_hw)), because=because)
@@ -148,7 +152,7 @@ def _why_dtype(job: PlanJob, device: Device, best: PlanRow) -> str:
     if job.dtypes is not None:
         return "as asked for"
     supports = f"bfloat16 {device.bf16}, float16 {device.fp16} on {device.name}"
-    if dtype == preferred_dtypes(device)[0]:
+    if dtype == usable_types(device)[0]:
         return f"{supports}; float32 islands and the audit guard the numbers" if dtype != "float32" else supports
     return f"{supports}; float32 does not fit"
 
@@ -179,7 +183,7 @@ def _why_measure(walk: Walk, found: Found, knob: str) -> str:
         fastest = max(running, key=lambda row: row.items_per_s or 0)
         return f"faster: {found.best.items_per_s:g} items/s, without it {fastest.items_per_s:g}"
     if not without:
-        return "every way that was looked at has it"
+        return FASTER_HERE if knob == "chunked_head" else "every way that was looked at has it"
     least = min(without, key=walk.need_bytes)
     more = "at least " if least.at_least else ""
     return f"without it {more}{format_bytes(walk.need_bytes(least))} with margin, of {format_bytes(budget.total_bytes)}"

@@ -42,7 +42,7 @@ class PlanJob:
     patch_size: int | None = None
     """Side of its ViT patch; None: it has none."""
     parameters: int | None = None
-    """Of the network, where they are known beforehand: spares traces of what cannot fit."""
+    """Of the network, where they are known beforehand: spares traces of what cannot fit, and tells large networks."""
     published: bool = True
     """Whether to look at the published settings, too; they cost traces of their own."""
     upsampled_bytes_per_item: int = 0
