@@ -137,6 +137,15 @@ def test_resume_redoes_what_no_longer_matches(command: Command, photos: Path, tm
     assert sorted(files(out)) == ["a.jpg.seg.png", "b.png.seg.png"], "files of the other options are gone"
 
 
+def test_resume_redoes_what_was_made_in_another_precision(command: Command, photos: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command("seg", photos, "-o", out, "--dtype", "float32")
+    again = command("seg", photos, "-o", out, "--resume", "--json", "--dtype", "float32")
+    assert json.loads(again.out)["inputs"]["skipped"] == 2
+    other = command("seg", photos, "-o", out, "--resume", "--json", "--dtype", "bfloat16")
+    assert json.loads(other.out)["inputs"] == {"total": 2, "done": 2, "skipped": 0, "failed": 0}
+
+
 @pytest.fixture
 def many(tmp_path: Path) -> Path:
     """Enough pictures that a run can be stopped in its middle."""

@@ -160,7 +160,8 @@ def _learn(road: Road, peak_bytes: int) -> None:
 def _identity(model: Model, job: Job, formats: Sequence[str]) -> dict[str, Any]:
     """What decides the results; a resumed run redoes what was made with anything else."""
     boxes = sha256_of(job.boxes) if job.boxes else None
-    options = {"flip_test": job.flip_test, "boxes": boxes, "formats": sorted(formats)}
+    precision = str(model.precision)
+    options = {"flip_test": job.flip_test, "boxes": boxes, "formats": sorted(formats), "precision": precision}
     return {"model": model.spec.name, "weights_sha256": model.provenance.weights_sha256, "options": options}
 
 
