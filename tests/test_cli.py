@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -123,6 +124,12 @@ def test_an_output_folder_in_use_is_refused_unless_told(command: Command, photos
     assert command("seg", photos, "-o", out, "--overwrite").code == 0
     assert files(out) == first
     assert command("seg", photos, "-o", out, "--resume", "--overwrite").code == 2
+
+
+def test_the_package_runs_as_a_module_with_its_exit_codes() -> None:
+    told = subprocess.run([sys.executable, "-m", "vitruvian", "--version"], capture_output=True, text=True, check=True)
+    assert told.stdout == f"vitruvian {vitruvian.__version__}\n"
+    assert subprocess.run([sys.executable, "-m", "vitruvian", "seg"], capture_output=True, check=False).returncode == 2
 
 
 def test_resume_redoes_what_no_longer_matches(command: Command, photos: Path, tmp_path: Path) -> None:

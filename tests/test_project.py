@@ -20,6 +20,7 @@ FLOORS = {
     4: ("planning", "inference_plan", "zoo_plan", "predict", "loading", "jobs", "coco"),
     5: ("demo", "demo_fit", "doctor", "bench", "verification", "evaluation"),
     6: ("cli", "__init__"),
+    7: ("__main__",),
 }
 FLOOR_OF = {room: floor for floor, rooms in FLOORS.items() for room in rooms}
 ROOM_FILES = sorted(SOURCE.rglob("*.py"))

@@ -15,7 +15,7 @@ FIXED_MARGIN_BYTES = 256_000_000
 WHOLE_SHARE = 0.01
 """Of everything: blocks of an allocator are rounded up."""
 ESTIMATED_SHARE, CALIBRATED_SHARE = 0.15, 0.05
-"""Of what is predicted and not counted (activations, workspace, results): before measuring, and after. With these no row
+"""Of what is predicted, not counted (activations, workspace, results): before measuring, and after. With these no row
 of docs/footprints.md would have left its budget."""
 HOST_SHARE = 0.85
 """Of free host memory that moved optimizer state may take; the loader and the interpreter need the rest."""
