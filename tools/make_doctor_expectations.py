@@ -15,15 +15,12 @@ from vitruvian.doctor.expectations import FILE
 from vitruvian.doctor.networks import Subject, accuracy_of
 from vitruvian.evaluation import measures
 
-TEST_PICTURES = 6
-"""For the test suite."""
-
 
 def main() -> None:
     """Compute and write."""
     torch.set_num_threads(1)
     stored: dict[str, dict[str, dict[str, float]]] = {}
-    for count in (TEST_PICTURES, PICTURES, FULL_PICTURES):
+    for count in (PICTURES, FULL_PICTURES):
         views = measures.held_out_views(count)
         for task in TASKS:
             subject = Subject.of(task, views)

@@ -19,7 +19,8 @@ from vitruvian.evaluation import measures
 from vitruvian.hardware import Cpu, probe
 from vitruvian.media.documents import json_text
 
-PICTURES = 6
+PICTURES = examination.PICTURES
+"""As shipped: one picture in twenty may stray, so that fewer would judge by their worst picture alone."""
 
 
 @pytest.fixture(scope="module")
@@ -120,14 +121,14 @@ def test_emulated_float16_is_not_tried_on_a_processor() -> None:
 
 
 def test_expectations_are_stored_for_the_counts_that_are_used() -> None:
-    assert {PICTURES, examination.PICTURES, examination.FULL_PICTURES} <= set(known_counts())
+    assert {examination.PICTURES, examination.FULL_PICTURES} == set(known_counts())
     with pytest.raises(UsageError, match="nothing is stored"):
         deviations("seg", 7, {})
 
 
 @pytest.mark.parametrize("off", [-2.0, 2.0])
 def test_deviations_count_either_way(off: float) -> None:
-    right = {"mIoU": 0.1967}
+    right = {"mIoU": 0.1548}
     assert deviations("seg", PICTURES, right) == ()
     assert deviations("seg", PICTURES, {"mIoU": right["mIoU"] + off * TOLERANCES["mIoU"]})
     assert deviations("seg", PICTURES, {}), "a measure that is missing is off"
