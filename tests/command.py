@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -37,11 +39,15 @@ class Command:
 
 
 def start(*arguments: object, cwd: Path | None = None) -> subprocess.Popen[str]:
-    """The command in a child process of its own."""
+    """The command in a child process of its own, which hears interrupts even if whoever started the tests does not.
+
+    A shell's background jobs ignore them, and what they start inherits that.
+    """
     return subprocess.Popen(
         [sys.executable, "-m", "vitruvian.cli.main", *map(str, arguments)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         cwd=cwd,
+        preexec_fn=None if os.name == "nt" else lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

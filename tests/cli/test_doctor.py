@@ -13,23 +13,22 @@ from vitruvian.doctor import DoctorReport, examination, run_doctor
 
 
 @pytest.fixture
-def few_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "PICTURES", 6)
+def two_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(examination, "TASKS", ("seg", "features"))
 
 
-@pytest.mark.usefixtures("few_pictures")
+@pytest.mark.usefixtures("two_tasks")
 def test_the_page(command: Command) -> None:
     ran = command("doctor", "--device", "cpu")
     assert ran.code == 0, ran.err
     assert ran.out.startswith("vitruvian ")
-    assert "embedded networks on cpu, 6 pictures of synthetic people" in ran.out
+    assert "embedded networks on cpu, 24 pictures of synthetic people" in ran.out
     assert "cpu is safe" in ran.out
     assert "seg in float32 on cpu" in ran.err
 
 
 @pytest.fixture
-def unsafe(monkeypatch: pytest.MonkeyPatch, few_pictures: None) -> DoctorReport:
+def unsafe(monkeypatch: pytest.MonkeyPatch, two_tasks: None) -> DoctorReport:
     found = run_doctor(device="cpu")
     wrong = [
         replace(check, deviations=("got mIoU 0.01; expected 0.2",)) if check.dtype == "float32" else replace(
