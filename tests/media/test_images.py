@@ -288,6 +288,7 @@ def png_claiming(width: int, height: int) -> bytes:
     ("name", "data", "words"),
     [
         ("empty.jpg", b"", "empty"),
+        *[(f"short-{size}.jpg", b"hi\n0123456789abcdef"[:size], "not a picture") for size in (1, 2, 3, 5, 9, 15)],
         ("text.jpg", b"This is no picture, only words about one.\n" * 20, "not a picture"),
         ("zeros.png", bytes(4096), "not a picture"),
         ("noise.webp", RANDOM.bytes(4096), "not a picture"),
