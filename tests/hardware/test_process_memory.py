@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -60,3 +61,26 @@ def test_the_heap_gives_pages_back() -> None:
     del small[:-1]
     assert trim_heap() > 50e6
     assert process_memory().resident_bytes < full - 50e6
+
+
+HOLES = """
+import sys
+from vitruvian.hardware.process_memory import map_large_blocks, process_memory
+if sys.argv[1] == "mapped":
+    assert map_large_blocks()
+big = bytearray(30 << 20); del big  # from here on glibc takes blocks of this size from its heap, by itself
+before = process_memory().data_bytes
+blocks = [bytearray(8 << 20) for _ in range(40)]
+del blocks[::2]
+print(process_memory().data_bytes - before)
+"""
+
+
+@linux
+def test_large_blocks_leave_no_holes() -> None:
+    def data_bytes(how: str) -> int:
+        ran = subprocess.run([sys.executable, "-c", HOLES, how], capture_output=True, text=True, check=True)
+        return int(ran.stdout)
+
+    assert data_bytes("mapped") < 200e6
+    assert data_bytes("as it comes") > 300e6

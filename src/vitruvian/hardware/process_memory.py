@@ -16,6 +16,12 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 _CLEAR_PEAK = "5"
 """What clear_refs takes as "begin the peak anew"."""
 
+LARGE_BLOCK_BYTES = 2**20
+"""Blocks from here on are taken from the system one by one where `map_large_blocks` was called."""
+
+_M_MMAP_THRESHOLD = -3
+"""glibc's number of the parameter."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessMemory:
@@ -75,6 +81,21 @@ def trim_heap() -> int:
         return 0  # glibc before 2.33: its counters are too small to hold gigabytes
     library.mallinfo2.restype = _HeapCounters
     return int(library.mallinfo2().free)
+
+
+def map_large_blocks() -> bool:
+    """Have the C library take every block from 1 MiB on from the system and give it back when it is freed.
+
+    As it comes, glibc raises that bound to 32 MiB by itself; what is freed below it leaves holes, which count. The
+    price is that the system clears every such block anew. Stays for the rest of the process.
+
+    Returns:
+        Whether there is a glibc that does so.
+    """
+    if sys.platform != "linux":
+        return False
+    library = ctypes.CDLL(None)
+    return hasattr(library, "mallopt") and library.mallopt(_M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES) == 1
 
 
 class _HeapCounters(ctypes.Structure):
