@@ -37,16 +37,17 @@ class Rig:
 
     def __init__(self, model: str, part: str, dtype: Dtype, batch: int) -> None:
         spec = zoo.find(model)
-        assert spec.config.head is not None
+        config = zoo.sapiens_config(spec)
+        assert config.head is not None
         precision = Precision(dtype=dtype, islands=spec.workload.islands)
-        self.network = apply_precision(build_network(spec.config), precision)
+        self.network = apply_precision(build_network(config), precision)
         (self.head,) = (module for module in self.network.modules() if isinstance(module, Head))
         self.module: nn.Module = self.head if part == "head" else self.network
         self.module.to_empty(device="cpu").requires_grad_(False)
         torch.manual_seed(0)
         for parameter in self.module.parameters():
             parameter.normal_(std=0.02)
-        backbone = spec.config.backbone
+        backbone = config.backbone
         if part == "head":  # tokens by channels, as the encoder gives it
             grid = torch.randn(batch, *backbone.grid_hw(), backbone.width)
             self.given = grid.permute(0, 3, 1, 2).to(next(self.head.parameters()).dtype)

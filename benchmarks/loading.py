@@ -31,7 +31,7 @@ AIM = 1.2
 
 def write_weights(size: str, path: Path) -> None:
     """Random weights of the segmentation network of this size, as a published file has them."""
-    network = random_network(zoo.find(f"sapiens-seg-{size}").config)
+    network = random_network(zoo.sapiens_config(zoo.find(f"sapiens-seg-{size}")))
     dtype = torch.bfloat16 if path.name.endswith(KINDS[2]) else torch.float32
     state = {key: value.to(dtype) for key, value in network.state_dict().items()}
     if path.suffix == ".pth":

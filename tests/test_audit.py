@@ -23,7 +23,7 @@ from vitruvian.tasks.labels import label_set
 from vitruvian.tasks.normal import NormalTask
 from vitruvian.tasks.seg import SegTask
 from vitruvian.weights import find_weights
-from vitruvian.zoo import DEFAULT_MODELS, TaskName
+from vitruvian.zoo import DEFAULT_MODELS, NANO_MODELS, TaskName
 
 PROVENANCE = Provenance(model="tiny", weights_sha256="ab" * 32, licence="mine")
 TASK = DepthTask(input_hw=(32, 24))
@@ -384,7 +384,7 @@ def test_bundled_crops_are_network_inputs(task: TaskName) -> None:
     assert not np.array_equal(first[0].canvas_HW3, first[1].canvas_HW3)
 
 
-@pytest.mark.parametrize("task", DEFAULT_MODELS)
+@pytest.mark.parametrize("task", NANO_MODELS)
 def test_embedded_networks_keep_balanced_in_bfloat16_and_more_islands_help(task: TaskName) -> None:
     found = find_weights(DEFAULT_MODELS[task])
     workload, made = found.spec.workload, found.spec.make_task()

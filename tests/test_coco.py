@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from vitruvian.coco import IDS_FILE, RESULTS_FILE, gather_coco_results, image_ids
+from vitruvian.coco import CSV_FILE, IDS_FILE, RESULTS_FILE, gather_coco_results, gather_csv, image_ids
 from vitruvian.errors import InputError
 from vitruvian.media.names import output_name
 from vitruvian.tasks.labels import keypoint_set
@@ -112,3 +113,29 @@ def test_a_failure_leaves_the_earlier_file_whole(tmp_path: Path) -> None:
         IDS_FILE,
         RESULTS_FILE,
     ]
+
+
+def test_the_table_of_a_run(tmp_path: Path) -> None:
+    persons = {"sub/b.jpg": 2, "a.jpg": 0, "ÿ.jpg": 1}
+    for name, count in persons.items():
+        write_document(tmp_path, name, count)
+    heard: list[str] = []
+    gather_csv(tmp_path, list(persons), announce=heard.append)
+    assert heard == [CSV_FILE]
+    rows = list(csv.DictReader((tmp_path / CSV_FILE).read_text(encoding="utf-8").splitlines()))
+    assert [(row["name"], row["person"]) for row in rows[::17]] == [
+        ("sub/b.jpg", "0"),
+        ("sub/b.jpg", "1"),
+        ("ÿ.jpg", "0"),
+    ]
+    document = json.loads((tmp_path / f"{output_name('sub/b.jpg')}.pose.json").read_text(encoding="utf-8"))
+    (second,) = [row for row in rows if (row["name"], row["person"], row["keypoint"]) == ("sub/b.jpg", "1", "left_ear")]
+    assert [float(second["x_px"]), float(second["y_px"])] == document["instances"][1]["keypoints"][3]
+    assert float(second["score"]) == document["instances"][1]["scores"][3]
+
+
+def test_names_that_are_no_text_do_not_stop_the_table(tmp_path: Path) -> None:
+    name = "a\udcff.jpg"
+    write_document(tmp_path, name, 1)
+    gather_csv(tmp_path, [name], announce=lambda name: None)
+    assert "a\\udcff.jpg,,,0,nose," in (tmp_path / CSV_FILE).read_text(encoding="utf-8")

@@ -23,7 +23,7 @@ from vitruvian.tasks.base import Region
 
 @pytest.fixture(scope="module")
 def pose() -> Model:
-    return vt.load("sapiens-pose-nano", device="cpu", micro_batch=4)
+    return vt.load("sapiens-pose-nano", device="cpu", micro_batch=4, detector="none")
 
 
 def pictures(count: int, sizes: Sequence[tuple[int, int]] = ((60, 40), (33, 71))) -> list[np.ndarray]:
@@ -43,7 +43,7 @@ def test_the_batch_size_does_not_change_results(task: str) -> None:
     given = pictures(5)
     found = []
     for micro_batch in (1, 3, 8):
-        model = vt.load(f"sapiens-{task}-nano", device="cpu", dtype="float32", micro_batch=micro_batch)
+        model = vt.load(f"sapiens-{task}-nano", device="cpu", dtype="float32", micro_batch=micro_batch, detector="none")
         found.append(list(model(given)))
     for others in found[1:]:
         for first, second in zip(found[0], others, strict=True):
@@ -140,11 +140,11 @@ def test_a_device_that_is_not_here_is_named() -> None:
 
 
 def test_choices_are_explained() -> None:
-    model = vt.load("sapiens-pose-nano")
+    model = vt.load("sapiens-pose-nano", whole_if_nobody=True)
     road = Road(model=model)
     list(road.run(list_inputs(pictures(2), recursive=False), deliver=lambda finished: finished))
-    decisions = {decision.what: decision for decision in (*model.loading_decisions, *road.engine.decisions())}
-    assert decisions.keys() >= {"device", "micro_batch", "dtype"}
+    decisions = {decision.what: decision for decision in (*model.loading_decisions, *road.decisions())}
+    assert decisions.keys() >= {"device", "micro_batch", "dtype", "detector", "detector dtype"}
     assert all(decision.because for decision in decisions.values())
 
 

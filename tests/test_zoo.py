@@ -15,13 +15,21 @@ from vitruvian.errors import RefusedError, UsageError
 from vitruvian.hub import RemoteFile
 from vitruvian.models.sapiens import BackboneConfig, HeadConfig, SapiensConfig, build_network, published_config
 from vitruvian.tasks.depth import DepthTask
+from vitruvian.tasks.detect import DetectTask
 from vitruvian.tasks.features import FeaturesTask
 from vitruvian.tasks.normal import CAMERA, PUBLISHED, NormalFrame, NormalTask
 from vitruvian.tasks.pose import PoseTask
 from vitruvian.tasks.seg import SegTask
 from vitruvian.zoo import ALIASES, MODELS, LocalFile, PackagedFile, find, spec_of_file
 
-TASK_TYPES = {"pose": PoseTask, "seg": SegTask, "depth": DepthTask, "normal": NormalTask, "features": FeaturesTask}
+TASK_TYPES = {
+    "pose": PoseTask,
+    "seg": SegTask,
+    "depth": DepthTask,
+    "normal": NormalTask,
+    "features": FeaturesTask,
+    "detect": DetectTask,
+}
 SIZES = ("0.3b", "0.6b", "1b", "2b")
 
 
@@ -34,7 +42,7 @@ def test_the_catalogue_is_complete() -> None:
         for suffix in kinds.get(task, [""])
     } - {"sapiens-pose-2b-308"}
     nano = {f"sapiens-{task}-nano" for task in ("pose", "seg", "depth", "normal", "pretrain")}
-    assert MODELS.keys() == published | nano
+    assert MODELS.keys() == published | nano | {"detector-nano"}
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -44,7 +52,7 @@ def test_every_model_has_its_task_and_licence(name: str) -> None:
     task = spec.make_task()
     assert isinstance(task, TASK_TYPES[spec.task])
     assert task.name == spec.task
-    assert task.input_hw == spec.config.backbone.input_hw
+    assert task.input_hw == spec.config.input_hw
     nano = name.endswith("-nano")
     assert spec.licence == ("apache-2.0" if nano else "cc-by-nc-4.0")
     assert spec.embedded == nano
@@ -135,7 +143,7 @@ def test_embedded_files_lie_in_the_package() -> None:
         spec = MODELS[name]
         assert spec.task == task
         paths = [file.locate() for file in spec.files if isinstance(file, PackagedFile)]
-        assert len(paths) == (1 if task == "features" else 2)
+        assert len(paths) == (1 if task in ("features", "detect") else 2)
         assert all(path.is_file() for path in paths)
 
 

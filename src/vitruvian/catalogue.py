@@ -70,7 +70,7 @@ def rows(task: str | None = None) -> list[CatalogueRow]:
             alias=names.get(spec.name),
             task=spec.task,
             parameters=spec.config.parameters,
-            input_hw=spec.config.backbone.input_hw,
+            input_hw=spec.config.input_hw,
             licence=spec.licence,
             weights=_weights_text(spec),
         )

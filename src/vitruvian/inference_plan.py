@@ -29,7 +29,7 @@ ASSUMED_PIXELS = 1920 * 1080
 PICTURES_PER_WORKER = 12
 """Decoded pictures that may be alive per worker thread, over all stages of the road."""
 
-RESULT_BYTES_PER_PIXEL = {"pose": 6, "seg": 8, "depth": 20, "normal": 44, "features": 3}
+RESULT_BYTES_PER_PIXEL = {"pose": 6, "seg": 8, "depth": 20, "normal": 44, "features": 3, "detect": 3}
 """Result at source size, its float32 temporaries and the drawing; one a worker at a time."""
 
 
@@ -45,6 +45,8 @@ class InferencePlanner:
     calibration: Calibration | None
     calls_at_once: int = 1
     """Network calls that run side by side."""
+    beside_bytes: int = 0
+    """What another network of the same road takes on the device."""
 
     def plan(self, precision: Precision | None = None, *, batch: int | None = None) -> Plan:
         """The plan in a precision (None: the first type that fits, by the device's support, published islands)."""
@@ -99,13 +101,13 @@ class InferencePlanner:
 
     def _smaller_model(self) -> zoo.ModelSpec | None:
         """The largest catalogue model of this task that is smaller and fits."""
-        own = self.spec.config
+        own, task = self.spec.config, self.spec.make_task()
         candidates = [
             spec
             for spec in zoo.MODELS.values()
             if spec.task == self.spec.task
             and spec.config.parameters < own.parameters
-            and (spec.embedded or spec.config.head == own.head)
+            and (spec.embedded or spec.make_task() == task)
         ]
         for spec in sorted(candidates, key=lambda one: one.config.parameters, reverse=True):
             if replace(self, spec=spec).plan().fits:
@@ -123,7 +125,8 @@ class InferencePlanner:
         plain = footprints_for(workload, self.device.kind)
 
         def footprints(knobs: Knobs) -> Footprint:
-            return _on_the_road(plain(knobs), calls=self.calls_at_once, results_bytes=self._results_bytes)
+            beside_bytes = self._results_bytes + self.beside_bytes
+            return _on_the_road(plain(knobs), calls=self.calls_at_once, beside_bytes=beside_bytes)
 
         return footprints
 
@@ -145,7 +148,12 @@ def one_core_each(spec: zoo.ModelSpec, device: str) -> bool:
 
 
 def planner_here(
-    spec: zoo.ModelSpec, device: str | None = None, budget_bytes: int | None = None, objective: Objective = "throughput"
+    spec: zoo.ModelSpec,
+    device: str | None = None,
+    budget_bytes: int | None = None,
+    objective: Objective = "throughput",
+    *,
+    beside: Plan | None = None,
 ) -> InferencePlanner:
     """The planner of one model on this machine.
 
@@ -154,6 +162,7 @@ def planner_here(
         device: torch device string; None: the first accelerator, else the CPU.
         budget_bytes: for the whole process; None: what is free.
         objective: what batches are planned for.
+        beside: plan of a network that is on the same device at the same time.
 
     Raises:
         UsageError: there is no such device.
@@ -168,12 +177,18 @@ def planner_here(
         objective=objective,
         calibration=load_calibration(place.name),
         calls_at_once=hardware.cpu.cores if one_core_each(spec, place.device) else 1,
+        beside_bytes=0 if beside is None else _of_network(beside.breakdown),
     )
 
 
-def _on_the_road(footprint: Footprint, *, calls: int, results_bytes: int) -> Footprint:
+def _of_network(breakdown: Breakdown) -> int:
+    """What a network takes without the process round it and without pictures in flight."""
+    return breakdown.weights_bytes + breakdown.activations_bytes + breakdown.workspace_bytes
+
+
+def _on_the_road(footprint: Footprint, *, calls: int, beside_bytes: int) -> Footprint:
     """A footprint of several calls at once, with what lies beside the network."""
-    beside = Breakdown(results_bytes=results_bytes)
+    beside = Breakdown(results_bytes=beside_bytes)
     phases = tuple(
         replace(phase, fixed=_active_times(phase.fixed, calls) + beside, per_item=_active_times(phase.per_item, calls))
         for phase in footprint.phases

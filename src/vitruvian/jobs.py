@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vitruvian import __version__
-from vitruvian.coco import gather_coco_results
+from vitruvian.coco import gather_coco_results, gather_csv
 from vitruvian.errors import UsageError
 from vitruvian.fit.calibration import CalibrationPoint, remember
 from vitruvian.fit.decisions import Decision
@@ -27,10 +27,12 @@ from vitruvian.media.ledger import Ledger
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.sinks import FolderSink, check_formats
 from vitruvian.models.weight_files import sha256_of
-from vitruvian.predict import Finished, Model, RegionsOf, Road, Timings, whole_picture
+from vitruvian.network_stage import Finished, Timings
+from vitruvian.predict import Model, RegionsOf, Road
 from vitruvian.tasks.base import Result
 from vitruvian.tasks.depth import Depth
 from vitruvian.tasks.features import Features
+from vitruvian.tasks.labels import keypoint_set
 from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 from vitruvian.tasks.regions import BoxTable, read_boxes
@@ -55,6 +57,8 @@ class Job:
     flip_test: bool = False
     boxes: Path | None = None
     """File with persons per picture; pictures that it does not name have none."""
+    convention: str | None = None
+    """Keypoint set that poses are converted to; None: the network's own."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -105,6 +109,8 @@ def run_job(
         DoesNotFitError: the disk is full.
     """
     formats = _formats(model, job)
+    if job.convention:
+        keypoint_set(job.convention)
     boxes = read_boxes(job.boxes) if job.boxes else None
     with ExitStack() as stack:
         ledger = stack.enter_context(Ledger.open(job.out, mode=job.mode, run=_identity(model, job, formats)))
@@ -121,6 +127,8 @@ def run_job(
                 item = finished.item
                 item_sink = sink.item(item.name)
                 for result in finished.results:
+                    if job.convention and isinstance(result, Pose):
+                        result = result.converted(job.convention)
                     result.write(item_sink)
                 ledger.record(item.name, item.size_bytes, item.modified_ns, item_sink.written)
 
@@ -134,13 +142,15 @@ def run_job(
                     progress.done += 1
                 progress.memory_bytes, progress.peak_bytes = watch.last.device_bytes, watch.peak_bytes
                 on_progress(progress)
+            failed = {failure.index for failure in progress.failures}
+            names = [entry.name for entry in entries if entry.index not in failed]
             if "coco" in formats:
-                failed = {failure.index for failure in progress.failures}
-                names = [entry.name for entry in entries if entry.index not in failed]
                 gather_coco_results(job.out, names, announce=ledger.announce)
+            if "csv" in formats:
+                gather_csv(job.out, names, announce=ledger.announce)
         finally:
             ledger.announce(RUN_FILE)
-            progress.decisions = road.engine.decisions()
+            progress.decisions = road.decisions()
             document = _run_document(road, job, formats, progress, ledger.notes)
             write_json_atomic(job.out / RUN_FILE, document)
         _learn(road, watch.peak_bytes)
@@ -161,7 +171,18 @@ def _identity(model: Model, job: Job, formats: Sequence[str]) -> dict[str, Any]:
     """What decides the results; a resumed run redoes what was made with anything else."""
     boxes = sha256_of(job.boxes) if job.boxes else None
     precision = str(model.precision)
-    options = {"flip_test": job.flip_test, "boxes": boxes, "formats": sorted(formats), "precision": precision}
+    options: dict[str, Any] = {
+        "flip_test": job.flip_test,
+        "boxes": boxes,
+        "formats": sorted(formats),
+        "precision": precision,
+    }
+    if model.finder is not None and boxes is None:
+        finder = model.finder
+        options["detector"] = [finder.spec.name, finder.provenance.weights_sha256, str(finder.precision)]
+        options["whole_if_nobody"] = model.whole_if_nobody
+    if job.convention:
+        options["convention"] = job.convention
     return {"model": model.spec.name, "weights_sha256": model.provenance.weights_sha256, "options": options}
 
 
@@ -178,9 +199,9 @@ def _formats(model: Model, job: Job) -> tuple[str, ...]:
     return tuple(formats)
 
 
-def _regions_of(boxes: BoxTable | None) -> RegionsOf:
+def _regions_of(boxes: BoxTable | None) -> RegionsOf | None:
     if boxes is None:
-        return whole_picture
+        return None
     return lambda item: boxes.lookup(item.name) or ()
 
 
@@ -210,6 +231,7 @@ def _run_document(
         "machine": probe().line(),
         "device": model.device,
         "precision": str(model.precision),
+        "detector": model.finder.spec.name if model.finder else None,
         "micro_batch": road.engine.wanted_batch(model.task.input_hw),
         "decisions": [decision.to_json() for decision in (*model.loading_decisions, *progress.decisions)],
         "plan": _planned(model),
@@ -219,6 +241,7 @@ def _run_document(
             "formats": list(formats),
             "flip_test": job.flip_test,
             "boxes": job.boxes is not None,
+            "convention": job.convention,
             "recursive": job.recursive,
             "mode": job.mode,
         },

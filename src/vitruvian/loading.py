@@ -16,7 +16,7 @@ from typing import get_args
 import torch
 from torch import nn
 
-from vitruvian import weights
+from vitruvian import weights, zoo
 from vitruvian.audit import NO_REFERENCE, Choice, Run, Subject, bundled_crops, choose_precision
 from vitruvian.errors import DoesNotFitError, UsageError
 from vitruvian.fit.apply import apply_knobs
@@ -28,7 +28,7 @@ from vitruvian.fit.quality import AuditReport, Quality, check_quality
 from vitruvian.fit.verdicts import VerdictStore
 from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, out_of_memory, parse_size
 from vitruvian.inference_plan import SMALL_PARAMETERS, InferencePlanner, planner_here
-from vitruvian.predict import Model
+from vitruvian.predict import DETECTOR, Model
 from vitruvian.running.guard import MemoryGuard
 from vitruvian.running.runner import Runner, raw_outputs
 
@@ -37,6 +37,15 @@ AUDIT_CROPS_SMALL, AUDIT_CROPS_LARGE = 5, 2
 
 SHORT_NAMES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
 """Names of compute types that people type."""
+
+AUTO, NONE = "auto", "none"
+"""What `detector` may say beside a name."""
+
+PERSON_WISE: tuple[zoo.TaskName, ...] = ("pose",)
+"""Tasks that can look at one person at a time."""
+
+DETECTOR_BATCH = 8
+"""Pictures per call of a detector: it is fast beside what follows, and whole pictures wait for its batch to fill."""
 
 RANDOM_REFERENCE = "the weights are random numbers, and so are the results"
 
@@ -52,6 +61,7 @@ class Wish:
     micro_batch: int | None = None
     objective: Objective = "throughput"
     max_latency_ms: float | None = None
+    whole_if_nobody: bool = False
 
     @property
     def aim(self) -> Aim | None:
@@ -70,6 +80,8 @@ def load(
     objective: str = "throughput",
     max_latency_ms: float | None = None,
     random_weights: bool = False,
+    detector: str | Path = AUTO,
+    whole_if_nobody: bool = False,
     accept_licence: Collection[str] = (),
     ask: Callable[[str], bool] | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -87,6 +99,9 @@ def load(
         objective: throughput, or latency.
         max_latency_ms: longest network call.
         random_weights: noise instead of the published weights, for measurements.
+        detector: what finds the persons that the model looks at one by one: a catalogue name or a file; `auto`: the
+            embedded detector for pose, nothing for the other tasks; `none`: whole pictures.
+        whole_if_nobody: look at the whole picture where the detector finds nobody.
         accept_licence: licences that were read and accepted.
         ask: asks a person about a licence.
         report: hears what takes time.
@@ -104,16 +119,32 @@ def load(
         micro_batch=micro_batch,
         objective=_check_objective(objective),
         max_latency_ms=max_latency_ms,
+        whole_if_nobody=whole_if_nobody,
     )
+    spec = weights.spec_of(name)
+    finder_name = _detector_of(spec, detector)
+    finder = None
+    if finder_name is not None:
+        finder = load(
+            finder_name,
+            device=device,
+            quality=quality,
+            budget=budget,
+            micro_batch=DETECTOR_BATCH,
+            detector=NONE,
+            accept_licence=accept_licence,
+            ask=ask,
+            report=report,
+        )
     free_choice = "throughput" if wish.micro_batch else wish.objective
-    planner = planner_here(weights.spec_of(name), wish.device, wish.budget_bytes, free_choice)
+    planner = planner_here(spec, wish.device, wish.budget_bytes, free_choice, beside=finder.plan if finder else None)
     _refuse_what_does_not_fit(planner, wish)
     if random_weights:
         found = weights.random_weights(str(name))
     else:
         found = weights.find_weights(name, accept_licence=accept_licence, ask=ask, report=report)
     torch.set_num_threads(planner.hardware.cpu.cores)
-    return _Loader(wish=wish, planner=planner, found=found, report=report).model()
+    return _Loader(wish=wish, planner=planner, found=found, report=report, finder=finder).model()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +155,7 @@ class _Loader:
     planner: InferencePlanner
     found: weights.FoundWeights
     report: Callable[[str], None]
+    finder: Model | None = None
 
     def model(self) -> Model:
         choice = self._choice()
@@ -162,8 +194,16 @@ class _Loader:
             aim=self.wish.aim,
             plan=plan,
             predicted=lambda batch: self.planner.predicted(choice.precision, batch),
-            loading_decisions=(*self._device_decision(), *_of_memory(plan), *choice.decisions, *batch_decisions),
-            notes=(*loaded.notes, *choice.notes),
+            loading_decisions=(
+                *self._device_decision(),
+                *_of_memory(plan),
+                *choice.decisions,
+                *batch_decisions,
+                *self._finder_decisions(),
+            ),
+            notes=(*loaded.notes, *choice.notes, *(self.finder.notes if self.finder else ())),
+            finder=self.finder,
+            whole_if_nobody=self.wish.whole_if_nobody,
         )
 
     @cached_property
@@ -250,12 +290,42 @@ class _Loader:
         because = "the first accelerator" if here else "no accelerator that this torch can use"
         return (Decision(what="device", value=self.planner.device.device, because=because),)
 
+    def _finder_decisions(self) -> tuple[Decision, ...]:
+        """Which detector, and in what it computes."""
+        if self.finder is None:
+            return ()
+        name = Decision(what="detector", value=self.finder.spec.name, because="persons are looked at one by one")
+        inner = self.finder.loading_decisions
+        return (name, *(replace(one, what=f"{DETECTOR}{one.what}") for one in inner if one.what == "dtype"))
+
     def _batch(self, plan: Plan) -> tuple[int, tuple[Decision, ...]]:
         planned, asked = plan.knobs.micro_batch, self.wish.micro_batch
         if asked is None or asked <= planned:
             return asked or planned, ()
         because = f"{asked} were asked for; more than {planned} do not fit {format_bytes(plan.budget_bytes)}"
         return planned, (Decision(what="max_batch", value=planned, because=because),)
+
+
+def _detector_of(spec: zoo.ModelSpec, detector: str | Path) -> str | Path | None:
+    """The detector that goes before a model; None: the model looks at whole pictures.
+
+    Raises:
+        UsageError: the model cannot look at single persons, or the detector detects nothing.
+    """
+    if detector == NONE or (detector == AUTO and spec.task != "pose"):
+        return None
+    if spec.task not in PERSON_WISE:
+        raise UsageError(
+            f"got a detector for {spec.name} ({spec.task}); expected a model of {', '.join(PERSON_WISE)}; leave it out"
+        )
+    name = zoo.DEFAULT_MODELS["detect"] if detector == AUTO else detector
+    found = weights.spec_of(name)
+    if found.task != "detect":
+        raise UsageError(
+            f"got {found.name} as a detector, which is a {found.task} model; expected one of "
+            f"{', '.join(spec.name for spec in zoo.MODELS.values() if spec.task == 'detect')}, auto or none"
+        )
+    return name
 
 
 def _refuse_what_does_not_fit(planner: InferencePlanner, wish: Wish) -> None:

@@ -27,6 +27,7 @@ from vitruvian.fit.workload import Workload
 from vitruvian.hardware import DTYPES, Hardware, measured_rates, probe
 from vitruvian.hardware.catalogue import MACHINES, find_machine
 from vitruvian.hardware.sizes import parse_size
+from vitruvian.models.sapiens import SapiensConfig
 from vitruvian.training.workload import RECIPE_BATCH, trainable_spec, training_workload
 from vitruvian.weights import spec_of
 
@@ -210,7 +211,8 @@ def _recipe_batch(train: str | bool | None) -> int | None:
 
 
 def _upsampled_bytes(model: str | Path | None) -> int:
-    head = None if model is None else spec_of(model).config.head
+    config = None if model is None else spec_of(model).config
+    head = config.head if isinstance(config, SapiensConfig) else None
     if head is None or head.kind == "pose":
         return 0  # heat maps are decoded at their own size
     return 4 * head.channels * UPSAMPLED_HW[0] * UPSAMPLED_HW[1]

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vitruvian import zoo
 from vitruvian.bundled import bundled_pictures
 from vitruvian.errors import RefusedError, UsageError
 from vitruvian.media.items import Failure
@@ -134,7 +135,7 @@ def _first_line(error: Exception) -> str:
 def _compare(plain: Verification, loaded: LoadedWeights, official: Official, folder: Path) -> Verification:
     task = loaded.spec.make_task()
     canvases = _canvases(task, folder)
-    padding = loaded.spec.config.backbone.patch_padding
+    padding = zoo.sapiens_config(loaded.spec).backbone.patch_padding
     worst = _worst(task, loaded.network, official, canvases, loaded.provenance)
     agrees = _within(worst)
     return replace(
@@ -148,7 +149,7 @@ def _compare(plain: Verification, loaded: LoadedWeights, official: Official, fol
 
 
 def _other_agrees(loaded: LoadedWeights, task: Task, official: Official, canvases: Sequence[Any]) -> bool:
-    config = loaded.spec.config
+    config = zoo.sapiens_config(loaded.spec)
     other: Padding = "corner" if config.backbone.patch_padding == 2 else 2
     changed = replace(config, backbone=replace(config.backbone, patch_padding=other))
     if changed.backbone.grid_hw() != config.backbone.grid_hw():

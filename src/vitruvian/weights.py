@@ -17,8 +17,6 @@ from torch import Tensor, nn
 from vitruvian import hub, licences, zoo
 from vitruvian.errors import UsageError
 from vitruvian.fit.precision import Precision
-from vitruvian.models.sapiens import load_network
-from vitruvian.models.sapiens.network import build_network
 from vitruvian.models.weight_files import WeightFile, read_weights, sha256_of
 from vitruvian.tasks.base import Provenance
 
@@ -57,7 +55,7 @@ class FoundWeights:
                 notes=(RANDOM_NOTE,),
             )
         files = [read_weights(path) for path in self.paths]
-        loaded = load_network(self.spec.config, _taken(files), device=device, dtype_of=precision.dtype_of)
+        loaded = self.spec.family.load(self.spec.config, _taken(files), device=device, dtype_of=precision.dtype_of)
         notes = tuple(dict.fromkeys([*(note for file in files for note in file.notes), *loaded.notes]))
         return LoadedWeights(spec=self.spec, network=loaded.network, provenance=self.provenance, notes=notes)
 
@@ -166,7 +164,7 @@ def _fingerprint(paths: list[Path]) -> str:
 
 def _random_network(spec: zoo.ModelSpec, device: str, precision: Precision) -> nn.Module:
     """The same numbers whatever the precision, so that an audit compares like with like."""
-    network = build_network(spec.config)
+    network = spec.family.build(spec.config)
     generator = torch.Generator().manual_seed(0)
     for key, value in list(network.state_dict().items()):
         owner, _, name = key.rpartition(".")

@@ -262,6 +262,5 @@ def test_a_wrapped_convolution_is_refused() -> None:
 
 
 def test_every_head_offers_strips() -> None:
-    for name in zoo.MODELS:
-        spec = zoo.find(name)
+    for spec in zoo.SAPIENS_MODELS.values():
         assert spec.workload.knobs == ({"chunked_head"} if spec.task != "features" else frozenset())

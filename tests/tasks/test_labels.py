@@ -8,19 +8,38 @@ import numpy as np
 import pytest
 
 from vitruvian.errors import UsageError
-from vitruvian.tasks.labels import KEYPOINT_SETS, LABEL_SETS, keypoint_set, label_set
+from vitruvian.tasks.labels import CONVENTIONS, KEYPOINT_SETS, LABEL_SETS, keypoint_set, label_set
 
 
 @pytest.mark.parametrize(("name", "count"), KEYPOINT_SETS.items())
-def test_keypoint_sets_by_name_and_count(name: str, count: int) -> None:
+def test_keypoint_sets_of_networks_by_name_and_count(name: str, count: int) -> None:
+    assert keypoint_set(count) is keypoint_set(name)
+
+
+@pytest.mark.parametrize("count", [18, 25])
+def test_a_head_of_so_many_channels_is_not_taken_for_openposes(count: int) -> None:
+    with pytest.raises(UsageError, match=r"wholebody133 \(133 keypoints\)"):
+        keypoint_set(count)
+
+
+@pytest.mark.parametrize(("name", "count"), CONVENTIONS.items())
+def test_keypoint_sets_are_whole(name: str, count: int) -> None:
     convention = keypoint_set(name)
-    assert keypoint_set(count) is convention
     assert (convention.name, convention.count) == (name, count)
     assert len(set(convention.names)) == count
     assert sorted(index for group in convention.groups.values() for index in group) == list(range(count))
 
 
-@pytest.mark.parametrize("name", KEYPOINT_SETS)
+@pytest.mark.parametrize("name", ["openpose18", "openpose25"])
+def test_openpose_has_the_spreads_that_were_measured(name: str) -> None:
+    whole, convention = keypoint_set("wholebody133"), keypoint_set(name)
+    known = dict(zip(whole.names, whole.oks_sigmas, strict=True))
+    for keypoint, sigma in zip(convention.names, convention.oks_sigmas, strict=True):
+        assert sigma == known[keypoint] if keypoint in known else np.isnan(sigma)
+    assert {keypoint for keypoint in convention.names if keypoint not in known} <= {"neck", "mid_hip"}
+
+
+@pytest.mark.parametrize("name", CONVENTIONS)
 def test_mirroring_trades_left_and_right_names(name: str) -> None:
     convention = keypoint_set(name)
     body = convention.groups["body"]

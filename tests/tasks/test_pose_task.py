@@ -118,9 +118,11 @@ def test_arrays_of_other_shapes_are_refused() -> None:
     [
         (("json",), {"pose.json"}),
         (("coco",), {"pose.json"}),
+        (("csv",), {"pose.json"}),
+        (("openpose",), {"pose.openpose.json"}),
         (("draw",), {"pose.drawn.jpg"}),
         (("png",), set()),
-        (Pose.formats, {"pose.json", "pose.drawn.jpg"}),
+        (Pose.formats, {"pose.json", "pose.openpose.json", "pose.drawn.jpg"}),
     ],
 )
 def test_files_by_format(formats: tuple[str, ...], written: set[str]) -> None:
@@ -175,3 +177,84 @@ def test_coco_results_of_whole_bodies_are_spread_over_their_fields() -> None:
 def test_foreign_documents_are_refused() -> None:
     with pytest.raises(InputError, match="expected vitruvian-pose"):
         coco_results({"format": "other"}, 1)
+
+
+@pytest.mark.parametrize(("value", "field"), [(None, "score"), (None, "box_score")])
+def test_coco_results_of_a_null_score_are_the_last_of_all(value: None, field: str) -> None:
+    region = Region(box_xyxy=(100, 40, 180, 280), score=0.5)
+    document = run_one(region, some_points(region)).document()
+    document["instances"][0][field] = value
+    (entry,) = coco_results(document, 42)
+    assert entry["score"] == 0
+
+
+def test_scores_that_are_no_numbers_reach_the_results() -> None:
+    region = Region(box_xyxy=(100, 40, 180, 280), score=0.5)
+    pose = run_one(region, some_points(region))
+    document = replace(pose, scores_PK=np.full((1, 17), np.inf, np.float32)).document()
+    assert document["instances"][0]["score"] is None
+    assert coco_results(document, 1)[0]["score"] == 0
+
+
+def two_persons(**more: object) -> Pose:
+    regions = [Region(box_xyxy=(i, 0, i + 100, 250), score=0.5) for i in (10, 50)]
+    (joined,) = TASK.join([run_one(region, some_points(region)) for region in regions], (300, 400), PROVENANCE)
+    return replace(joined, origin=origin((300, 400)), **more)  # type: ignore[arg-type]
+
+
+def test_followed_persons_have_their_number_in_every_file() -> None:
+    pose = two_persons(ids_P=np.array([7, -1]))
+    assert [person["id"] for person in pose.document()["instances"]] == [7, -1]
+    assert [person["person_id"] for person in pose.openpose()["people"]] == [[7], [-1]]
+    assert (pose.draw() != replace(pose, ids_P=None).draw()).any()
+    assert pose.converted("openpose18").document()["instances"][0]["id"] == 7
+
+
+def test_where_nobody_follows_there_is_no_number() -> None:
+    assert all("id" not in person for person in two_persons().document()["instances"])
+    assert two_persons().ids_P is None
+
+
+@pytest.mark.parametrize("ids", [np.array([1]), np.array([1.0, 2.0]), np.array([1, 2], np.int32)])
+def test_other_numbers_are_refused(ids: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="ids_P"):
+        two_persons(ids_P=ids)
+
+
+def test_converting_to_the_same_convention_changes_nothing() -> None:
+    pose = two_persons()
+    assert pose.converted("coco17") is pose
+    assert "converted_from" not in pose.about()
+
+
+def test_conversions_say_what_is_missing() -> None:
+    pose = two_persons().converted("openpose25")
+    about = pose.about()
+    assert (about["convention"], about["converted_from"]) == ("openpose25", "coco17")
+    assert about["unmapped"] == [
+        f"{side}_{part}" for side in ("left", "right") for part in ("big_toe", "small_toe", "heel")
+    ]
+    document = pose.document()
+    assert document["keypoint_names"] == list(keypoint_set("openpose25").names)
+    (first, second) = document["instances"]
+    assert first["keypoints"][-6:] == [None] * 6
+    assert second["scores"][-6:] == [0] * 6
+    assert pose.draw().shape == (300, 400, 3)
+    with pytest.raises(UsageError, match="openpose18"):
+        pose.converted("openpose19")
+
+
+def test_results_of_a_converted_pose_are_in_its_convention() -> None:
+    pose = two_persons().converted("wholebody133")
+    entries = coco_results(pose.document(), 3)
+    assert all(len(entry["face_kpts"]) == 3 * 68 and not any(entry["face_kpts"]) for entry in entries)
+    assert entries[1]["keypoints"] == coco_results(two_persons().document(), 3)[1]["keypoints"]
+
+
+def test_openpose_hands_survive_a_conversion_of_the_body() -> None:
+    task = PoseTask(keypoints=keypoint_set(133), input_hw=(160, 120))
+    _, geometry = task.prepare(IMAGE, None)
+    (pose,) = task.finish({"points": torch.arange(133 * 3).reshape(133, 3).float() + 1}, geometry, PROVENANCE)
+    (person,) = pose.converted("openpose18").openpose()["people"]
+    assert len(person["pose_keypoints_2d"]) == 18 * 3
+    assert person["hand_left_keypoints_2d"] == pose.openpose()["people"][0]["hand_left_keypoints_2d"] != []

@@ -58,6 +58,23 @@ Boxes = Annotated[
     Path | None,
     typer.Option("--boxes", help="Persons, as JSON: COCO detections, COCO annotations, or boxes by picture name."),
 ]
+Detector = Annotated[
+    str,
+    typer.Option(
+        "--detector", metavar="NAME", help="What finds persons: a catalogue name, auto (the embedded one) or none."
+    ),
+]
+WholeImage = Annotated[
+    bool, typer.Option("--whole-image", help="Take the whole picture as one person where nobody is found.")
+]
+Convention = Annotated[
+    str | None,
+    typer.Option(
+        "--convention",
+        metavar="NAME",
+        help="sapiens308, wholebody133, coco17, openpose18 or openpose25. (default: the network's)",
+    ),
+]
 FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored picture; twice the time.")]
 
 
@@ -85,13 +102,19 @@ class Options:
     quiet: bool
     boxes: Path | None = None
     flip_test: bool = False
+    detector: str = "auto"
+    whole_image: bool = False
+    convention: str | None = None
 
 
 def pose(
     inputs: Inputs,
     out: Out,
     model: ModelName = None,
+    detector: Detector = "auto",
     boxes: Boxes = None,
+    whole_image: WholeImage = False,
+    convention: Convention = None,
     flip_test: FlipTest = False,
     formats: Formats = "",
     recursive: Recursive = False,
@@ -109,7 +132,7 @@ def pose(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Keypoints of persons: JSON, COCO results, drawings. Without --boxes the whole picture is one person."""
+    """Keypoints of every person: JSON, CSV, COCO and OpenPose files, drawings."""
     _run("pose", Options(**locals()))
 
 
@@ -204,6 +227,8 @@ def _load(task: TaskName, options: Options) -> Model:
         micro_batch=options.batch,
         objective=options.objective,
         max_latency_ms=options.max_latency,
+        detector="none" if options.boxes else options.detector,
+        whole_if_nobody=options.whole_image,
         accept_licence=options.accept_licence or (),
         ask=ask_on_terminal(),
         report=say,
@@ -227,4 +252,5 @@ def _job(options: Options) -> Job:
         recursive=options.recursive,
         flip_test=options.flip_test,
         boxes=options.boxes,
+        convention=options.convention,
     )

@@ -102,7 +102,7 @@ def run_demo_fit(
         device=place.device,
         machine=f"{place.name}, {probe().cpu.cores} cores" if place.kind == "cpu" else place.name,
         torch_version=planner.hardware.torch_version,
-        canvas_hw=spec.config.backbone.input_hw,
+        canvas_hw=spec.config.input_hw,
         budget_bytes=planner.budget_bytes or 0,
         naive=naive,
         measured=measured,
@@ -171,7 +171,7 @@ def naive_breakdown(spec: zoo.ModelSpec, kind: str, device_name: str) -> Breakdo
     calibration = load_calibration(device_name)
     if calibration is not None:
         network = calibration.corrected(network, knobs)
-    head = spec.config.head
+    head = zoo.sapiens_config(spec).head
     assert head is not None
     pixels = _picture_pixels()
     per_picture = 4 * head.channels * sum(pixels) / len(pixels)

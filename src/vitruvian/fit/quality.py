@@ -25,6 +25,7 @@ QUALITY: Mapping[Quality, Mapping[str, Limit]] = {
         "deg_mean": ("<=", 0.05),
         "relative": ("<=", 1e-3),
         "relative_l2": ("<=", 1e-3),
+        "person_share": (">=", 0.995),
     },
     "balanced": {
         "px_p90": ("<=", 0.5),
@@ -33,6 +34,7 @@ QUALITY: Mapping[Quality, Mapping[str, Limit]] = {
         "deg_mean": ("<=", 0.5),
         "relative": ("<=", 0.01),
         "relative_l2": ("<=", 0.03),
+        "person_share": (">=", 0.98),
     },
     "fast": {
         "px_p90": ("<=", 1.5),
@@ -41,6 +43,7 @@ QUALITY: Mapping[Quality, Mapping[str, Limit]] = {
         "deg_mean": ("<=", 1.5),
         "relative": ("<=", 0.03),
         "relative_l2": ("<=", 0.1),
+        "person_share": (">=", 0.95),
     },
 }
 """Limits that the worst picture must keep; provisional until official weights have been seen.

@@ -28,6 +28,8 @@ class Region:
     """Left, top, right, bottom in source pixels; may reach outside the picture."""
     score: float = 1.0
     """Confidence of whoever found it, 0..1."""
+    id: int | None = None
+    """Who it is, where persons are followed over a video; -1: found, not followed yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

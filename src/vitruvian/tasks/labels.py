@@ -8,6 +8,7 @@ Key or count -> a frozen value, read once from the package's data files (some te
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from functools import cache
@@ -19,7 +20,10 @@ import numpy as np
 from vitruvian.errors import UsageError
 
 KEYPOINT_SETS: Mapping[str, int] = {"coco17": 17, "wholebody133": 133, "sapiens308": 308}
-"""Known keypoint conventions and how many keypoints each has."""
+"""Keypoint conventions of networks and how many keypoints, channels of the head, each has."""
+
+CONVENTIONS: Mapping[str, int] = {**KEYPOINT_SETS, "openpose18": 18, "openpose25": 25}
+"""Conventions that results can be in. Those of no network are found by name alone: 25 channels are no proof."""
 
 LABEL_SETS: Mapping[str, int] = {"body28": 28, "lip20": 20, "face19": 19}
 """Known segmentation label sets and how many classes each has (background included)."""
@@ -32,7 +36,7 @@ class KeypointSet:
     """One keypoint convention; every table is in the order of the network's channels."""
 
     name: str
-    """coco17, wholebody133 or sapiens308."""
+    """coco17, wholebody133, sapiens308, openpose18 or openpose25."""
     names: tuple[str, ...]
     """Name of each keypoint; left and right are the person's own."""
     flip_indices: tuple[int, ...]
@@ -44,7 +48,8 @@ class KeypointSet:
     keypoint_colours: tuple[Colour, ...]
     """RGB 0..255 of each keypoint."""
     oks_sigmas: tuple[float, ...]
-    """Spread of human annotation per keypoint, relative to the person's size (object keypoint similarity)."""
+    """Spread of human annotation per keypoint, relative to the person's size (object keypoint similarity).
+    NaN where nobody measured it: OpenPose's neck and mid hip."""
     upper_body: tuple[int, ...]
     """Keypoints above the hips, for half-body augmentation."""
     groups: Mapping[str, tuple[int, ...]]
@@ -105,8 +110,8 @@ class LabelSet:
 
 
 def keypoint_set(key: str | int) -> KeypointSet:
-    """The keypoint convention of this name or with this many keypoints; `UsageError` lists what exists."""
-    return _load_keypoint_set(_resolve(key, KEYPOINT_SETS, "keypoints"))
+    """The keypoint convention of this name, or the network's with so many keypoints; `UsageError` lists what exists."""
+    return _load_keypoint_set(_resolve(key, CONVENTIONS if isinstance(key, str) else KEYPOINT_SETS, "keypoints"))
 
 
 def label_set(key: str | int) -> LabelSet:
@@ -138,7 +143,9 @@ def _read(name: str, wanted: set[str]) -> dict[str, Any]:
 
 @cache
 def _load_keypoint_set(name: str) -> KeypointSet:
-    return KeypointSet(**_read(name, {field.name for field in fields(KeypointSet)}))
+    table = _read(name, {field.name for field in fields(KeypointSet)})
+    table["oks_sigmas"] = tuple(math.nan if sigma is None else sigma for sigma in table["oks_sigmas"])
+    return KeypointSet(**table)
 
 
 @cache

@@ -9,7 +9,7 @@ keypoints) never leave the device they were made on; x, y and score of each keyp
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,8 +18,11 @@ from torch import Tensor
 from vitruvian.errors import UsageError
 from vitruvian.tasks import decode, drawing, metrics, preprocess
 from vitruvian.tasks.base import Geometry, Provenance, Region, Result, Sink
+from vitruvian.tasks.conventions import Points, unmapped
 from vitruvian.tasks.dense import about_result, check_array, describe, raw_map
-from vitruvian.tasks.labels import KeypointSet
+from vitruvian.tasks.id_drawing import draw_ids
+from vitruvian.tasks.labels import KeypointSet, keypoint_set
+from vitruvian.tasks.openpose_files import openpose_document
 from vitruvian.tasks.pose_files import FRAME, pose_document
 
 COMPARED_SCORE = 0.3
@@ -31,7 +34,7 @@ class Pose(Result):
     """Keypoints of all persons of one picture."""
 
     kind: ClassVar[str] = "pose"
-    formats: ClassVar[tuple[str, ...]] = ("json", "coco", "draw")
+    formats: ClassVar[tuple[str, ...]] = ("json", "coco", "csv", "openpose", "draw")
     default_formats: ClassVar[tuple[str, ...]] = ("json", "draw")
 
     keypoints_PK2: np.ndarray
@@ -48,6 +51,10 @@ class Pose(Result):
     """Height and width of the picture."""
     convention: KeypointSet
     """Which keypoints these are, and their order."""
+    ids_P: np.ndarray | None = None
+    """int64 number of each person, the same through a stream; -1 where unknown, None where nobody follows."""
+    converted_from: Pose | None = None
+    """The keypoints that the network gave, where these are its in another convention."""
 
     __repr__ = describe
 
@@ -67,29 +74,80 @@ class Pose(Result):
         for name, shape in expected.items():
             if getattr(self, name).shape != shape:
                 raise ValueError(f"got {name} {getattr(self, name).shape}; expected {shape}")
+        if self.ids_P is not None:
+            check_array(self.ids_P, "ids_P", np.int64, 1)
+            if len(self.ids_P) != persons:
+                raise ValueError(f"got {len(self.ids_P)} ids_P of {persons} persons; expected one each")
+
+    @property
+    def points(self) -> Points:
+        """Where the keypoints are, without persons' boxes and numbers."""
+        return Points(
+            convention=self.convention, xy_PK2=self.keypoints_PK2, scores_PK=self.scores_PK, valid_PK=self.valid_PK
+        )
+
+    def converted(self, name: str) -> Pose:
+        """The same persons in another convention; this very pose if it is in it already.
+
+        Args:
+            name: sapiens308, wholebody133, coco17, openpose18 or openpose25; `UsageError` for another.
+
+        By name, see `vitruvian.tasks.conventions`: keypoints that this convention has nothing for are NaN with score 0
+        and named in `about()["unmapped"]`.
+        """
+        target = keypoint_set(name)
+        if target.name == self.convention.name:
+            return self
+        points = self.points.to(target)
+        return replace(
+            self,
+            keypoints_PK2=points.xy_PK2,
+            scores_PK=points.scores_PK,
+            valid_PK=points.valid_PK,
+            convention=target,
+            converted_from=self,
+        )
 
     def about(self) -> dict[str, Any]:
-        """Model, licence, convention and frame. JSON-able."""
-        return about_result(
-            self, self.source_hw, convention=self.convention.name, persons=len(self.boxes_P4), frame=FRAME
-        )
+        """Model, licence, convention and frame; after a conversion also from what, and what is missing. JSON-able."""
+        more: dict[str, Any] = {"convention": self.convention.name}
+        if self.converted_from is not None:
+            source = self.converted_from.convention
+            more |= {"converted_from": source.name, "unmapped": list(unmapped(source, self.convention))}
+        return about_result(self, self.source_hw, **more, persons=len(self.boxes_P4), frame=FRAME)
 
     def draw(self) -> np.ndarray:
-        """The picture with every person's skeleton, uint8 RGB (H,W,3)."""
-        return drawing.draw_pose(
+        """The picture with every person's skeleton, uint8 RGB (H,W,3); those that are followed with their number."""
+        canvas_HW3 = drawing.draw_pose(
             self.source_image(), self.keypoints_PK2, self.scores_PK, self.boxes_P4, self.convention, COMPARED_SCORE
         )
+        if self.ids_P is not None:
+            draw_ids(canvas_HW3, self.ids_P, self.points, self.boxes_P4, COMPARED_SCORE)
+        return canvas_HW3
 
     def document(self) -> dict[str, Any]:
         """The contents of `pose.json`."""
         return pose_document(
-            self.about(), self.convention, self.keypoints_PK2, self.scores_PK, self.boxes_P4, self.box_scores_P
+            self.about(),
+            self.convention,
+            self.keypoints_PK2,
+            self.scores_PK,
+            self.boxes_P4,
+            self.box_scores_P,
+            self.ids_P,
         )
 
+    def openpose(self) -> dict[str, Any]:
+        """The contents of `pose.openpose.json`; hands and face of a converted pose come from what it was made of."""
+        source = self if self.converted_from is None else self.converted_from
+        return openpose_document(self.about(), self.points, source.points, self.ids_P)
+
     def write(self, sink: Sink) -> None:
-        """`pose.json` and `pose.drawn.jpg`; the COCO file of a run is gathered from the JSON documents."""
-        if sink.wants("json") or sink.wants("coco"):
+        """`pose.json`, `pose.openpose.json`, `pose.drawn.jpg`; a run's COCO and CSV files are gathered at its end."""
+        if any(map(sink.wants, ("json", "coco", "csv"))):
             sink.write_json("pose.json", self.document())
+        if sink.wants("openpose"):
+            sink.write_json("pose.openpose.json", self.openpose())
         if sink.wants("draw"):
             sink.write_picture("pose.drawn.jpg", self.draw(), self.about())
 
@@ -139,6 +197,7 @@ class PoseTask:
                 valid_PK=np.isfinite(xy_K2).all(axis=1)[None],
                 boxes_P4=np.array([box], np.float32),
                 box_scores_P=np.array([region.score if region else 1.0], np.float32),
+                ids_P=None if region is None or region.id is None else np.array([region.id], np.int64),
                 source_hw=geometry.source_hw,
                 convention=self.keypoints,
             )
@@ -147,6 +206,7 @@ class PoseTask:
     def join(self, results: Sequence[Result], source_hw: tuple[int, int], provenance: Provenance) -> Sequence[Pose]:
         """All persons of one picture in one `Pose`, in the order given; no persons give an empty one."""
         poses = [_as_pose(result) for result in results]
+        ids = [p.ids_P for p in poses if p.ids_P is not None]
         count = self.keypoints.count
         return [
             Pose(
@@ -156,6 +216,7 @@ class PoseTask:
                 valid_PK=np.concatenate([np.zeros((0, count), np.bool_), *(p.valid_PK for p in poses)]),
                 boxes_P4=np.concatenate([np.zeros((0, 4), np.float32), *(p.boxes_P4 for p in poses)]),
                 box_scores_P=np.concatenate([np.zeros(0, np.float32), *(p.box_scores_P for p in poses)]),
+                ids_P=np.concatenate(ids) if ids else None,
                 source_hw=source_hw,
                 convention=self.keypoints,
             )

@@ -23,14 +23,14 @@ FRAME = "source pixels, x right, y down, centre of the top-left pixel is (0,0)"
 COUNTED_SCORE = 0.2
 """Keypoints above this score make up a person's score, as in the published evaluation."""
 
-_COCO_PARTS = {
+WHOLE_BODY_FIELDS = {
     "keypoints": "body",
     "foot_kpts": "foot",
     "face_kpts": "face",
     "lefthand_kpts": "left_hand",
     "righthand_kpts": "right_hand",
 }
-"""Fields of a whole-body results file and the keypoint groups they hold."""
+"""Fields of whole-body truth and results files, in the order of the convention, and the keypoint groups they hold."""
 
 
 def person_scores(scores_PK: np.ndarray) -> np.ndarray:
@@ -47,16 +47,18 @@ def pose_document(
     scores_PK: np.ndarray,
     boxes_P4: np.ndarray,
     box_scores_P: np.ndarray,
+    ids_P: np.ndarray | None = None,
 ) -> dict[str, Any]:
     """The contents of `pose.json`: what it is about, the names of the keypoints once, and the persons.
 
-    Per person: `box_xyxy`, `box_score`, `score` (see `person_scores`), `keypoints` ([x, y], or null where there is no
-    peak) and `scores`. Locations have three decimals, scores five.
+    Per person: `id` where persons are followed (-1: unknown), `box_xyxy`, `box_score`, `score` (see `person_scores`),
+    `keypoints` ([x, y], or null where there is no peak) and `scores`. Locations have three decimals, scores five.
     """
     instances = []
     for person, score in enumerate(person_scores(scores_PK)):
         instances.append(
             {
+                **({} if ids_P is None else {"id": int(ids_P[person])}),
                 "box_xyxy": _numbers(boxes_P4[person], 3),
                 "box_score": _number(box_scores_P[person], 5),
                 "score": _number(score, 5),
@@ -77,7 +79,8 @@ def coco_results(document: Mapping[str, Any], image_id: int) -> list[dict[str, A
     """The persons of one `pose.json` document as entries of a COCO results list.
 
     Keypoints are flat x, y, score triples; score is box score times person score, as in the published evaluation. A
-    whole-body convention is spread over the fields of its benchmark; a keypoint without a location is 0, 0, 0.
+    whole-body convention is spread over the fields of its benchmark; a keypoint without a location is 0, 0, 0. A box or
+    person whose score is null, since it was no number, counts as 0: the last of all.
     """
     if document.get("format") != "vitruvian-pose" or document.get("version") != FORMAT_VERSION:
         raise InputError(
@@ -85,7 +88,7 @@ def coco_results(document: Mapping[str, Any], image_id: int) -> list[dict[str, A
             f"expected vitruvian-pose, version {FORMAT_VERSION}; write it again with this program"
         )
     convention = keypoint_set(document["convention"])
-    parts = _COCO_PARTS if convention.name == "wholebody133" else {"keypoints": None}
+    parts = WHOLE_BODY_FIELDS if convention.name == "wholebody133" else {"keypoints": None}
     entries = []
     for person in document["instances"]:
         triples = [
@@ -98,7 +101,7 @@ def coco_results(document: Mapping[str, Any], image_id: int) -> list[dict[str, A
             entry[field] = [value for index in members for value in triples[index]]
         x0, y0, x1, y1 = person["box_xyxy"]
         entry["bbox"] = _numbers((x0, y0, x1 - x0, y1 - y0), 3)
-        entry["score"] = _number(person["box_score"] * person["score"], 5)
+        entry["score"] = _number((person["box_score"] or 0.0) * (person["score"] or 0.0), 5)
         entries.append(entry)
     return entries
 

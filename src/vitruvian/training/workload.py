@@ -52,14 +52,14 @@ def training_config(spec: zoo.ModelSpec, task: HeadKind) -> SapiensConfig:
     if task not in get_args(HeadKind):
         raise UsageError(f"got the task {task!r} to train; expected one of {', '.join(get_args(HeadKind))}")
     if spec.task == task:
-        return spec.config
+        return zoo.sapiens_config(spec)
     if spec.embedded:
         return nano_config(task)
-    channels = FRESH_CHANNELS[task]
+    channels, pretrained = FRESH_CHANNELS[task], zoo.sapiens_config(spec)
     backbone = replace(
-        spec.config.backbone,
+        pretrained.backbone,
         class_token=False,
-        input_hw=FINE_TUNED_HW if spec.config.head is None else spec.config.backbone.input_hw,
+        input_hw=FINE_TUNED_HW if pretrained.head is None else pretrained.input_hw,
         patch_padding=PATCH_PADDING[task, channels],
     )
     return SapiensConfig(backbone=backbone, head=HeadConfig(kind=task, channels=channels, **HEAD_WIDTHS[task]))
@@ -98,11 +98,12 @@ def recipe_loss(task: HeadKind, input_hw: tuple[int, int], outputs: Mapping[str,
 def _workload(spec: zoo.ModelSpec) -> Workload:
     task = spec.task
     assert task != "features"
+    assert task != "detect"
     plain = spec.workload
     return replace(
         plain,
         name=f"{spec.name}, training {task}",
-        loss=partial(recipe_loss, task, spec.config.backbone.input_hw),
+        loss=partial(recipe_loss, task, spec.config.input_hw),
         resized=partial(_resized, spec),
         knobs=frozenset(),
         key=json.dumps({"train": task, "config": spec.config.to_json()}, sort_keys=True),
@@ -110,5 +111,4 @@ def _workload(spec: zoo.ModelSpec) -> Workload:
 
 
 def _resized(spec: zoo.ModelSpec, input_hw: tuple[int, int], patch_size: int) -> Workload:
-    backbone = replace(spec.config.backbone, input_hw=input_hw, patch=patch_size, patch_padding="corner")
-    return _workload(replace(spec, config=replace(spec.config, backbone=backbone)))
+    return _workload(replace(spec, config=zoo.resized_config(zoo.sapiens_config(spec), input_hw, patch_size)))

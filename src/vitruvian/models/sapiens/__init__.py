@@ -1,6 +1,6 @@
 """Sapiens (v1): one plain ViT encoder, four convolutional heads. Khirodkar et al., "Sapiens", ECCV 2024."""
 
-from vitruvian.models.sapiens.checkpoint import assemble, config_of, load_network
+from vitruvian.models.sapiens.checkpoint import config_of, load_network
 from vitruvian.models.sapiens.config import (
     SIZES,
     BackboneConfig,
@@ -16,7 +16,6 @@ __all__ = [
     "BackboneConfig",
     "HeadConfig",
     "SapiensConfig",
-    "assemble",
     "build_network",
     "config_of",
     "load_network",

@@ -7,13 +7,13 @@ on meta, assigned, converted one at a time), so loading holds little more than t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitruvian.errors import RefusedError
+from vitruvian.models.assembly import DtypeOf, Loaded, all_float32, assemble
 from vitruvian.models.sapiens.backbone import resize_position_table
 from vitruvian.models.sapiens.config import (
     HEAD_WIDTHS,
@@ -31,24 +31,12 @@ TRAINING_ONLY = ("neck.", "mask_token", "data_preprocessor.")
 """Keys of pretraining snapshots that no encoder needs: the reconstruction decoder."""
 
 
-def _float32(key: str) -> torch.dtype:
-    return torch.float32
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Loaded:
-    """A network with its weights, and what was adapted on the way."""
-
-    network: nn.Module
-    notes: tuple[str, ...]
-
-
 def load_network(
     config: SapiensConfig,
     tensors: Mapping[str, Tensor],
     *,
     device: str | torch.device = "cpu",
-    dtype_of: Callable[[str], torch.dtype] = _float32,
+    dtype_of: DtypeOf = all_float32,
 ) -> Loaded:
     """Build the network of `config` and give it these weights, each in the type that `dtype_of` says for its key.
 
@@ -58,27 +46,8 @@ def load_network(
     network = build_network(config)
     tensors, notes = _align_prefix(tensors, config)
     tensors, position_notes = _fit_position_table(tensors, config.backbone)
-    assemble(network, tensors, device=device, dtype_of=dtype_of)
+    assemble(network, tensors, device=device, dtype_of=dtype_of, advice=_advice)
     return Loaded(network=network, notes=(*notes, *position_notes))
-
-
-def assemble(
-    network: nn.Module,
-    tensors: dict[str, Tensor],
-    *,
-    device: str | torch.device,
-    dtype_of: Callable[[str], torch.dtype] = _float32,
-) -> None:
-    """Assign tensors to a network on meta, strictly, and empty their dict.
-
-    Each is let go as soon as it is converted, so no second copy of all exists.
-    """
-    wanted = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    _check_keys(wanted, {key: tuple(value.shape) for key, value in tensors.items()})
-    for key in wanted:
-        owner, _, name = key.rpartition(".")
-        value = tensors.pop(key).to(device=device, dtype=dtype_of(key))
-        setattr(network.get_submodule(owner), name, nn.Parameter(value, requires_grad=False))
 
 
 def config_of(tensors: Mapping[str, Tensor]) -> SapiensConfig:
@@ -200,25 +169,7 @@ def adapt_position_table(table_1NC: Tensor, config: BackboneConfig) -> tuple[Ten
     return torch.cat([table_1NC[:, :slots], resized], dim=1), note
 
 
-def _check_keys(wanted: Mapping[str, tuple[int, ...]], found: Mapping[str, tuple[int, ...]]) -> None:
-    missing = sorted(wanted.keys() - found.keys())
-    unexpected = sorted(found.keys() - wanted.keys())
-    misshapen = [
-        f"{key} {found[key]} instead of {wanted[key]}"
-        for key in sorted(wanted.keys() & found.keys())
-        if wanted[key] != found[key]
-    ]
-    if not (missing or unexpected or misshapen):
-        return
-    lines = [
-        f"{len(names)} {what}: {', '.join(names[:6])}{', ...' if len(names) > 6 else ''}"
-        for what, names in (("missing", missing), ("unexpected", unexpected), ("misshapen", misshapen))
-        if names
-    ]
-    raise RefusedError(f"weights do not belong to this network; {'; '.join(lines)}. {_advice(missing, misshapen)}")
-
-
-def _advice(missing: list[str], misshapen: list[str]) -> str:
+def _advice(missing: Sequence[str], misshapen: Sequence[str]) -> str:
     if any("final_layer" in row or "conv_seg" in row for row in misshapen) and len(misshapen) <= 2:
         return "The last layer has another number of channels: name the model with that keypoint or class count."
     if missing and all("head." in key for key in missing):

@@ -81,6 +81,11 @@ class SapiensConfig:
         return asdict(self)
 
     @property
+    def input_hw(self) -> tuple[int, int]:
+        """Canvas height and width the network was made for."""
+        return self.backbone.input_hw
+
+    @property
     def parameters(self) -> int:
         """Number of parameters, from the widths alone; tests compare it with the published counts."""
         net = self.backbone

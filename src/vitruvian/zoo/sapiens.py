@@ -1,15 +1,10 @@
-"""The catalogue: model name -> network, task, weight files, licence, workload.
-
-Every published Sapiens (v1) checkpoint and the embedded nano networks. A path to a weight file makes a spec too.
-"""
+"""Sapiens (v1) in the catalogue: every published checkpoint and the embedded nano networks."""
 
 from __future__ import annotations
 
-import difflib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import replace
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -17,115 +12,86 @@ from typing import Any, Literal
 from torch import Tensor
 
 from vitruvian.errors import RefusedError, UsageError
-from vitruvian.fit.workload import TensorSpec, Workload
 from vitruvian.hub import RemoteFile
-from vitruvian.models.sapiens import SIZES, SapiensConfig, build_network, config_of, published_config
+from vitruvian.models.sapiens import SIZES, SapiensConfig, build_network, config_of, load_network, published_config
 from vitruvian.models.sapiens.config import HEAD_WIDTHS, HeadKind, nano_config
 from vitruvian.tasks.base import Task
 from vitruvian.tasks.depth import DepthTask
 from vitruvian.tasks.features import FeaturesTask
 from vitruvian.tasks.labels import keypoint_set, label_set
-from vitruvian.tasks.normal import CAMERA, NORMAL_FRAMES, PUBLISHED, NormalFrame, NormalTask
+from vitruvian.tasks.normal import CAMERA, NORMAL_FRAMES, PUBLISHED, NormalTask
 from vitruvian.tasks.pose import PoseTask
 from vitruvian.tasks.seg import SegTask
+from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, LocalFile, PackagedFile
+from vitruvian.zoo.spec import Family, ModelSpec
 
-TaskName = Literal["pose", "seg", "depth", "normal", "features"]
+SapiensTask = Literal["pose", "seg", "depth", "normal", "features"]
 SAPIENS_LICENCE = "cc-by-nc-4.0"
-OWN_LICENCE = "apache-2.0"
-UNKNOWN_LICENCE = "unknown (a file of your own)"
 ISLANDS = ("head.final_layer", "decode_head.conv_seg", "*pos_embed")
 """Last convolutions: in bfloat16 they leave 8 bits of mantissa and band depth maps. The position table: in float32 it
 makes the whole residual stream float32, which halves the error of features at next to no time."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class PackagedFile:
-    """A weight file inside this package, by path under `vitruvian/data`."""
+def sapiens_config(spec: ModelSpec) -> SapiensConfig:
+    """The configuration of a spec of this family.
 
-    path: str
-
-    def locate(self) -> Path:
-        """Where it lies on disk."""
-        return Path(str(resources.files("vitruvian").joinpath("data", self.path)))
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class LocalFile:
-    """A weight file of the user's."""
-
-    path: Path
+    Raises:
+        UsageError: the spec is of another family.
+    """
+    if not isinstance(spec.config, SapiensConfig):
+        raise UsageError(f"got {spec.name}; expected a Sapiens network; `vitruvian models` lists them")
+    return spec.config
 
 
-def _picture_inputs(input_hw: tuple[int, int], batch: int) -> dict[str, TensorSpec]:
-    return {"x_B3HW": TensorSpec(shape=(batch, 3, *input_hw))}
+def _make_task(spec: ModelSpec) -> Task:
+    config = sapiens_config(spec)
+    head, input_hw = config.head, config.input_hw
+    if head is None:
+        return FeaturesTask(input_hw=input_hw)
+    if head.kind == "pose":
+        return PoseTask(keypoints=keypoint_set(head.channels), input_hw=input_hw)
+    if head.kind == "seg":
+        return SegTask(labels=label_set(head.channels), input_hw=input_hw)
+    if head.kind == "depth":
+        return DepthTask(input_hw=input_hw)
+    return NormalTask(input_hw=input_hw, frame=spec.normal_frame)
 
 
-WeightSource = PackagedFile | LocalFile | RemoteFile
+def _knobs(config: SapiensConfig) -> frozenset[str]:
+    return frozenset() if config.head is None else frozenset({"chunked_head"})
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class ModelSpec:
-    """One model: enough to build it, load it, run it and plan it."""
-
-    name: str
-    task: TaskName
-    config: SapiensConfig
-    files: tuple[WeightSource, ...]
-    """Weight files; their tensors together are the network's. Empty: the layout is known, nothing was published."""
-    licence: str
-    normal_frame: NormalFrame = PUBLISHED
-    """Frame of a normal network's output."""
-
-    @property
-    def embedded(self) -> bool:
-        """Whether the weights come with the package."""
-        return all(isinstance(file, PackagedFile) for file in self.files) and bool(self.files)
-
-    @property
-    def workload(self) -> Workload:
-        """The network as planners and exporters see it."""
-        height, width = self.config.backbone.input_hw
-        return Workload(
-            name=self.name,
-            build=partial(build_network, self.config),
-            inputs=partial(_picture_inputs, (height, width)),
-            islands=ISLANDS,
-            knobs=frozenset() if self.config.head is None else frozenset({"chunked_head"}),
-            blocks=("backbone.layers.*", "layers.*"),
-            head=("head", "decode_head"),
-            input_hw=(height, width),
-            patch_size=self.config.backbone.patch,
-            resized=self._resized,
-            key=json.dumps(self.config.to_json(), sort_keys=True),
-        )
-
-    def _resized(self, input_hw: tuple[int, int], patch_size: int) -> Workload:
-        """The workload at another crop and patch size; positions are resampled, so it is not the pretrained network."""
-        backbone = replace(self.config.backbone, input_hw=input_hw, patch=patch_size, patch_padding="corner")
-        return replace(self, config=replace(self.config, backbone=backbone)).workload
-
-    def make_task(self) -> Task:
-        """The pre- and post-processing of this network."""
-        head, input_hw = self.config.head, self.config.backbone.input_hw
-        if head is None:
-            return FeaturesTask(input_hw=input_hw)
-        if head.kind == "pose":
-            return PoseTask(keypoints=keypoint_set(head.channels), input_hw=input_hw)
-        if head.kind == "seg":
-            return SegTask(labels=label_set(head.channels), input_hw=input_hw)
-        if head.kind == "depth":
-            return DepthTask(input_hw=input_hw)
-        return NormalTask(input_hw=input_hw, frame=self.normal_frame)
+def _patch_size(config: SapiensConfig) -> int:
+    return config.backbone.patch
 
 
-DEFAULT_MODELS: Mapping[TaskName, str] = {
+def resized_config(config: SapiensConfig, input_hw: tuple[int, int], patch_size: int) -> SapiensConfig:
+    """The network at another crop and patch size; positions are resampled, so it is not the pretrained one."""
+    return replace(
+        config, backbone=replace(config.backbone, input_hw=input_hw, patch=patch_size, patch_padding="corner")
+    )
+
+
+SAPIENS = Family(
+    build=build_network,
+    load=load_network,
+    make_task=_make_task,
+    islands=ISLANDS,
+    blocks=("backbone.layers.*", "layers.*"),
+    head=("head", "decode_head"),
+    knobs=_knobs,
+    patch_size=_patch_size,
+    resized=resized_config,
+)
+
+NANO_MODELS: Mapping[SapiensTask, str] = {
     "pose": "sapiens-pose-nano",
     "seg": "sapiens-seg-nano",
     "depth": "sapiens-depth-nano",
     "normal": "sapiens-normal-nano",
     "features": "sapiens-pretrain-nano",
 }
-"""Embedded model of each task, used when none is named."""
+"""Embedded network of each task."""
 
 _STEMS: dict[str, dict[str, str]] = json.loads(
     resources.files("vitruvian").joinpath("data", "sapiens_files.json").read_text(encoding="utf-8")
@@ -146,7 +112,7 @@ def _published_file(kind: str, size: str) -> RemoteFile:
     return RemoteFile(repo_id=repo_id, filename=filename, revision=None, sha256=None, confirmed=False)
 
 
-_HEADS: dict[str, tuple[TaskName, HeadKind | Literal["features"], int]] = {
+_HEADS: dict[str, tuple[SapiensTask, HeadKind | Literal["features"], int]] = {
     "pose17": ("pose", "pose", 17),
     "pose133": ("pose", "pose", 133),
     "pose308": ("pose", "pose", 308),
@@ -171,6 +137,7 @@ def _published_specs() -> dict[str, ModelSpec]:
             specs[name] = ModelSpec(
                 name=name,
                 task=task,
+                family=SAPIENS,
                 config=published_config(size, head, channels),
                 files=(_published_file(kind, size),) if published else (),
                 licence=SAPIENS_LICENCE,
@@ -184,42 +151,27 @@ def _nano_specs() -> dict[str, ModelSpec]:
         name: ModelSpec(
             name=name,
             task=task,
+            family=SAPIENS,
             config=nano_config(task),
             files=(trunk,) if task == "features" else (trunk, PackagedFile(path=f"nano/{task}.safetensors")),
             licence=OWN_LICENCE,
             normal_frame=CAMERA,
         )
-        for task, name in DEFAULT_MODELS.items()
+        for task, name in NANO_MODELS.items()
     }
 
 
-MODELS: Mapping[str, ModelSpec] = _nano_specs() | _published_specs()
-"""Every model by its full name."""
+SAPIENS_MODELS: Mapping[str, ModelSpec] = _nano_specs() | _published_specs()
+"""Every Sapiens model by its full name."""
 
-ALIASES: Mapping[str, str] = {
+SAPIENS_ALIASES: Mapping[str, str] = {
     f"sapiens-pose-{size}": f"sapiens-pose-{size}-{max(k for k in (17, 133, 308) if size in _STEMS[f'pose{k}'])}"
     for size in SIZES
 }
 """`sapiens-pose-1b` is the network with the highest published keypoint count of that size."""
 
 
-def find(name: str) -> ModelSpec:
-    """The spec of a model name.
-
-    Raises:
-        UsageError: no such name; the message lists the nearest ones.
-    """
-    spec = MODELS.get(ALIASES.get(name, name))
-    if spec is not None:
-        return spec
-    near = difflib.get_close_matches(name, [*MODELS, *ALIASES], n=4, cutoff=0.3)
-    raise UsageError(
-        f"got the model {name!r}; expected a name of the catalogue{' such as ' + ', '.join(near) if near else ''} "
-        "or the path of a weight file; `vitruvian models` lists all"
-    )
-
-
-def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ModelSpec:
+def sapiens_spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ModelSpec:
     """A spec for a weight file, by the configuration in its metadata or else by its shapes.
 
     Raises:
@@ -231,6 +183,7 @@ def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
     return ModelSpec(
         name=path.stem,
         task=task,
+        family=SAPIENS,
         config=config,
         files=(LocalFile(path=path),),
         licence=metadata.get("licence", UNKNOWN_LICENCE if stored else SAPIENS_LICENCE),

@@ -1,0 +1,114 @@
+"""`vitruvian eval`: a model, or a results file, against known truth."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from vitruvian.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from vitruvian.evaluation.pose_run import PoseReport
+    from vitruvian.predict import Model
+
+TASKS = ("pose",)
+
+
+ModelName = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Catalogue name or weight file. Leave it out with --results.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Argument(metavar="DATA", help="COCO keypoint annotations (JSON), or a folder with them.", show_default=False),
+]
+Task = Annotated[str, typer.Option("--task", help="What is measured: pose.")]
+Pictures = Annotated[
+    Path | None, typer.Option("--pictures", metavar="DIR", help="The pictures. (default: beside the annotations)")
+]
+Boxes = Annotated[
+    str, typer.Option("--boxes", metavar="truth|FILE", help="Persons' boxes: the annotated ones, or COCO detections.")
+]
+Results = Annotated[
+    Path | None, typer.Option("--results", metavar="FILE", help="Measure this COCO results file; no model runs.")
+]
+FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored crop, as published numbers do.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: chosen)")]
+Dtype = Annotated[
+    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16. (default: chosen and checked)")
+]
+Quality = Annotated[
+    str, typer.Option("--quality", help="How far results may be from float32: exact, balanced or fast.")
+]
+Budget = Annotated[
+    str | None, typer.Option("--budget", metavar="SIZE", help="Memory to plan with, e.g. 12GB. (default: free)")
+]
+Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops per network call. (default: measured)")]
+Accept = Annotated[
+    list[str] | None,
+    typer.Option("--accept-licence", metavar="NAME", help="Accept a licence of weights, e.g. cc-by-nc-4.0."),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is going on.")]
+
+
+def evaluate(
+    model: ModelName,
+    data: Data = None,
+    task: Task = "pose",
+    pictures: Pictures = None,
+    boxes: Boxes = "truth",
+    results: Results = None,
+    flip_test: FlipTest = False,
+    device: Device = None,
+    dtype: Dtype = None,
+    quality: Quality = "balanced",
+    budget: Budget = None,
+    batch: Batch = None,
+    accept_licence: Accept = None,
+    json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Accuracy against annotations: AP and AR by keypoint similarity, and PCK (exit 3: some pictures failed)."""
+    if task not in TASKS:
+        raise UsageError(f"got --task {task}; expected one of {', '.join(TASKS)}; other tasks cannot be measured yet")
+    from vitruvian.cli.screen import ask_on_terminal, say
+    from vitruvian.evaluation import pose_run
+
+    def load() -> Model:
+        from vitruvian.loading import load
+
+        return load(
+            model,
+            device=device,
+            dtype=dtype,
+            quality=quality,
+            budget=budget,
+            micro_batch=batch,
+            accept_licence=accept_licence or (),
+            ask=ask_on_terminal(),
+            report=(lambda line: None) if quiet else say,
+        )
+
+    if results is not None:
+        report = pose_run.evaluate_results(data or Path(model), results)
+    elif data is None:
+        raise UsageError(f"got {model} alone; expected MODEL DATA, or DATA --results FILE; name both")
+    else:
+        report = pose_run.evaluate_model(load, data, pictures=pictures, boxes=boxes, flip_test=flip_test)
+    _print(report, as_json=json)
+
+
+def _print(report: PoseReport, *, as_json: bool) -> None:
+    if as_json:
+        from vitruvian.media.documents import json_text
+
+        print(json_text(report.to_json(), indent=2))
+    else:
+        print(report.text())
+    for failure in report.failures:
+        print(f"  failed {failure.name}: {failure.reason}", file=sys.stderr)
+    if report.failures:
+        raise typer.Exit(InputError.exit_code)

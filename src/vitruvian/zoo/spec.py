@@ -1,0 +1,121 @@
+"""What the catalogue knows about a model, whatever its family."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, Literal, Protocol
+
+from torch import nn
+
+from vitruvian.fit.workload import TensorSpec, Workload
+from vitruvian.models.assembly import Loaded
+from vitruvian.tasks.base import Task
+from vitruvian.tasks.normal import PUBLISHED, NormalFrame
+from vitruvian.zoo.sources import PackagedFile, WeightSource
+
+TaskName = Literal["pose", "seg", "depth", "normal", "features", "detect"]
+
+
+class NetworkConfig(Protocol):
+    """What every family's configuration can tell; a frozen dataclass."""
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Canvas height and width the network was made for."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers; equal for networks of the same structure and no others."""
+
+
+def _no_knobs(config: Any) -> frozenset[str]:
+    return frozenset()
+
+
+def _no_patches(config: Any) -> None:
+    return None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Family:
+    """How the networks of one family are built, filled and used.
+
+    Values and plain functions, which travel to child processes.
+    """
+
+    build: Callable[[Any], nn.Module]
+    """Configuration -> network on meta, ready to run."""
+    load: Callable[..., Loaded]
+    """(configuration, tensors, device=, dtype_of=) -> network with weights; `RefusedError` where they do not belong."""
+    make_task: Callable[[ModelSpec], Task]
+    """What is before and after the network."""
+    islands: tuple[str, ...] = ()
+    """Patterns of module names that stay in float32."""
+    blocks: tuple[str, ...] = ()
+    """Patterns of the repeated blocks."""
+    head: tuple[str, ...] = ()
+    """Modules that are not the encoder."""
+    knobs: Callable[[Any], frozenset[str]] = _no_knobs
+    """Configuration -> measures that the network itself offers."""
+    patch_size: Callable[[Any], int | None] = _no_patches
+    """Configuration -> side of a token in pixels, where there are tokens."""
+    resized: Callable[[Any, tuple[int, int], int], Any] | None = None
+    """(configuration, canvas, patch size) -> configuration, where a network can be resized."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelSpec:
+    """One model: enough to build it, load it, run it and plan it."""
+
+    name: str
+    task: TaskName
+    family: Family
+    config: NetworkConfig
+    files: tuple[WeightSource, ...]
+    """Weight files; their tensors together are the network's. Empty: the layout is known, nothing was published."""
+    licence: str
+    normal_frame: NormalFrame = PUBLISHED
+    """Frame of a normal network's output."""
+
+    @property
+    def embedded(self) -> bool:
+        """Whether the weights come with the package."""
+        return all(isinstance(file, PackagedFile) for file in self.files) and bool(self.files)
+
+    @property
+    def workload(self) -> Workload:
+        """The network as planners and exporters see it."""
+        family, config = self.family, self.config
+        return Workload(
+            name=self.name,
+            build=partial(family.build, config),
+            inputs=partial(picture_inputs, config.input_hw),
+            islands=family.islands,
+            knobs=family.knobs(config),
+            blocks=family.blocks,
+            head=family.head,
+            input_hw=config.input_hw,
+            patch_size=family.patch_size(config),
+            resized=self._resized if family.resized else None,
+            key=json.dumps(config.to_json(), sort_keys=True),
+        )
+
+    def _resized(self, input_hw: tuple[int, int], patch_size: int) -> Workload:
+        """The workload at another crop and patch size; positions are resampled, so it is not the pretrained network."""
+        assert self.family.resized is not None
+        return replace(self, config=self.family.resized(self.config, input_hw, patch_size)).workload
+
+    def make_task(self) -> Task:
+        """The pre- and post-processing of this network."""
+        return self.family.make_task(self)
+
+
+def picture_inputs(input_hw: tuple[int, int], batch: int) -> dict[str, TensorSpec]:
+    """Normalised canvases."""
+    return {"x_B3HW": TensorSpec(shape=(batch, 3, *input_hw))}
