@@ -142,14 +142,14 @@ def norfair_library() -> Maker:
 
         def update(boxes_P4: np.ndarray, scores_P: np.ndarray) -> np.ndarray:
             ids_P = np.full(len(boxes_P4), -1)
-            given = {
-                int(row): norfair.Detection(points=boxes_P4[row].reshape(2, 2), scores=scores_P[[row, row]], data=row)
+            given = [
+                norfair.Detection(points=boxes_P4[row].reshape(2, 2), scores=scores_P[[row, row]], data=row)
                 for row in np.flatnonzero(scores_P >= 0.3)
-            }
-            for person in tracker.update(list(given.values())):
-                last = person.last_detection
-                if last is not None and given.get(int(last.data)) is last:
-                    ids_P[last.data] = person.id
+            ]
+            for person in tracker.update(given):
+                # People who were not found keep their detection of an earlier frame.
+                if any(person.last_detection is detection for detection in given):
+                    ids_P[person.last_detection.data] = person.id
             return ids_P
 
         return update

@@ -17,7 +17,10 @@ FLOORS = {
     1: ("models", "tasks", "media", "hardware", "people", "plots", "following"),
     2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue", "readback", "kept"),
     3: ("training", "running", "audit"),
-    4: ("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "loading", "jobs", "coco"),
+    4: (
+        *("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "loading"),
+        *("followers", "video_run", "video_jobs", "jobs", "coco"),
+    ),
     5: ("demo", "demo_fit", "doctor", "bench", "verification", "evaluation"),
     6: ("cli", "__init__"),
     7: ("__main__",),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +26,7 @@ from vitruvian.media.items import Entry, Failure
 from vitruvian.media.ledger import Ledger
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.sinks import FolderSink, check_formats
+from vitruvian.media.video.values import Span
 from vitruvian.models.weight_files import sha256_of
 from vitruvian.network_stage import Finished, Timings
 from vitruvian.predict import Model, RegionsOf, Road
@@ -37,6 +38,8 @@ from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 from vitruvian.tasks.regions import BoxTable, read_boxes
 from vitruvian.tasks.seg import Segmentation
+from vitruvian.video_jobs import run_videos
+from vitruvian.video_run import LINES, is_video_entry
 
 RUN_FILE = "run.json"
 
@@ -59,6 +62,14 @@ class Job:
     """File with persons per picture; pictures that it does not name have none."""
     convention: str | None = None
     """Keypoint set that poses are converted to; None: the network's own."""
+    span: Span = field(default_factory=Span)
+    """Part of every video."""
+    frame_rate: float = 25.0
+    """Of numbered pictures (`frames/%06d.png`)."""
+    track: bool = False
+    """Follow persons over a video."""
+    smooth: bool = False
+    """Steady results over a video; persons are followed for it."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -75,6 +86,14 @@ class Progress:
     """The highest so far."""
     planned_bytes: int = 0
     """Peak that the plan allows; 0 without a plan."""
+    video: str = ""
+    """The video that is on its way."""
+    frames: int = 0
+    """Its frames so far."""
+    frames_total: int | None = None
+    """Its frames in all, if known."""
+    videos: list[dict[str, Any]] = field(default_factory=list)
+    """What became of each video, for `run.json`."""
     decisions: tuple[Decision, ...] = ()
     """What was chosen and what happened while running; complete at the end."""
     started: float = field(default_factory=time.perf_counter)
@@ -87,6 +106,12 @@ class Progress:
     def per_second(self) -> float:
         """Pictures done per second so far."""
         return self.done / max(1e-9, time.perf_counter() - self.started)
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames of videos, and pictures, done per second so far."""
+        frames = sum(video["frames"] for video in self.videos) + self.done - len(self.videos)
+        return max(frames, 0) / max(1e-9, time.perf_counter() - self.started)
 
     @property
     def left_s(self) -> float | None:
@@ -113,41 +138,27 @@ def run_job(
         keypoint_set(job.convention)
     boxes = read_boxes(job.boxes) if job.boxes else None
     with ExitStack() as stack:
-        ledger = stack.enter_context(Ledger.open(job.out, mode=job.mode, run=_identity(model, job, formats)))
+        identity = _identity(model, job, formats)
+        ledger = stack.enter_context(Ledger.open(job.out, mode=job.mode, run=identity))
         watch = watch or stack.enter_context(PeakWatch(open_meter(model.device)))
-        timings = Timings(watch=watch)
         entries = list(list_inputs(list(job.inputs), recursive=job.recursive))
         fresh = [entry for entry in entries if not _is_done(ledger, entry)]
         planned_bytes = model.plan.peak_bytes if model.plan else 0
         progress = Progress(total=len(entries), skipped=len(entries) - len(fresh), planned_bytes=planned_bytes)
-        sink = FolderSink(job.out, frozenset(formats), announce=ledger.announce)
 
-        def deliver(finished: Finished) -> None:
-            with timings.measure("write"):
-                item = finished.item
-                item_sink = sink.item(item.name)
-                for result in finished.results:
-                    if job.convention and isinstance(result, Pose):
-                        result = result.converted(job.convention)
-                    result.write(item_sink)
-                ledger.record(item.name, item.size_bytes, item.modified_ns, item_sink.written)
+        def report() -> None:
+            progress.memory_bytes, progress.peak_bytes = watch.last.device_bytes, watch.peak_bytes
+            on_progress(progress)
 
+        timings = Timings(watch=watch)
         road = Road(model=model, regions_of=_regions_of(boxes), flip_test=job.flip_test, timings=timings)
         try:
-            on_progress(progress)
-            for outcome in road.run(iter(fresh), deliver):
-                if isinstance(outcome, Failure):
-                    progress.failures.append(outcome)
-                else:
-                    progress.done += 1
-                progress.memory_bytes, progress.peak_bytes = watch.last.device_bytes, watch.peak_bytes
-                on_progress(progress)
-            failed = {failure.index for failure in progress.failures}
-            names = [entry.name for entry in entries if entry.index not in failed]
-            if "coco" in formats:
-                gather_coco_results(job.out, names, announce=ledger.announce)
-            if "csv" in formats:
-                gather_csv(job.out, names, announce=ledger.announce)
+            report()
+            _run_pictures(road, job, formats, fresh, ledger, progress, report)
+            _gather(job, formats, entries, progress, ledger)
+            videos = [entry for entry in fresh if isinstance(entry, Entry) and is_video_entry(entry)]
+            for road_of_video in run_videos(videos, model, job, identity, ledger, timings, progress, report):
+                road = road if road.engine.largest_batch else road_of_video
         finally:
             ledger.announce(RUN_FILE)
             progress.decisions = road.decisions()
@@ -155,6 +166,49 @@ def run_job(
             write_json_atomic(job.out / RUN_FILE, document)
         _learn(road, watch.peak_bytes)
     return progress
+
+
+def _run_pictures(
+    road: Road,
+    job: Job,
+    formats: Sequence[str],
+    fresh: Sequence[Entry | Failure],
+    ledger: Ledger,
+    progress: Progress,
+    report: Callable[[], None],
+) -> None:
+    sink = FolderSink(job.out, frozenset(formats), announce=ledger.announce)
+
+    def deliver(finished: Finished) -> None:
+        with road.timings.measure("write"):
+            item = finished.item
+            item_sink = sink.item(item.name)
+            for result in finished.results:
+                if job.convention and isinstance(result, Pose):
+                    result = result.converted(job.convention)
+                result.write(item_sink)
+            ledger.record(item.name, item.size_bytes, item.modified_ns, item_sink.written)
+
+    for outcome in road.run((entry for entry in fresh if not is_video_entry(entry)), deliver):
+        if isinstance(outcome, Failure):
+            progress.failures.append(outcome)
+        else:
+            progress.done += 1
+        report()
+
+
+def _gather(
+    job: Job, formats: Sequence[str], entries: Sequence[Entry | Failure], progress: Progress, ledger: Ledger
+) -> None:
+    """Files about all pictures of the run together."""
+    if entries and all(is_video_entry(entry) for entry in entries):
+        return
+    failed = {failure.index for failure in progress.failures}
+    names = [entry.name for entry in entries if entry.index not in failed and not is_video_entry(entry)]
+    if "coco" in formats:
+        gather_coco_results(job.out, names, announce=ledger.announce)
+    if "csv" in formats:
+        gather_csv(job.out, names, announce=ledger.announce)
 
 
 def _learn(road: Road, peak_bytes: int) -> None:
@@ -181,6 +235,8 @@ def _identity(model: Model, job: Job, formats: Sequence[str]) -> dict[str, Any]:
         finder = model.finder
         options["detector"] = [finder.spec.name, finder.provenance.weights_sha256, str(finder.precision)]
         options["whole_if_nobody"] = model.whole_if_nobody
+    if job.track or job.smooth or job.span != Span():
+        options |= {"track": job.track, "smooth": job.smooth, "span": asdict(job.span)}
     if job.convention:
         options["convention"] = job.convention
     return {"model": model.spec.name, "weights_sha256": model.provenance.weights_sha256, "options": options}
@@ -189,7 +245,7 @@ def _identity(model: Model, job: Job, formats: Sequence[str]) -> dict[str, Any]:
 def _formats(model: Model, job: Job) -> tuple[str, ...]:
     kind = RESULT_KINDS[model.task.name]
     formats = job.formats or kind.default_formats
-    unknown = [name for name in formats if name not in kind.formats]
+    unknown = [name for name in formats if name not in (*kind.formats, LINES)]
     if unknown:
         raise UsageError(
             f"got --format {','.join(unknown)} for {model.task.name}; expected some of {', '.join(kind.formats)}; "
@@ -242,6 +298,8 @@ def _run_document(
             "flip_test": job.flip_test,
             "boxes": job.boxes is not None,
             "convention": job.convention,
+            "track": job.track,
+            "smooth": job.smooth,
             "recursive": job.recursive,
             "mode": job.mode,
         },
@@ -251,6 +309,7 @@ def _run_document(
             "skipped": progress.skipped,
             "failed": len(progress.failures),
         },
+        "videos": progress.videos,
         "failures": [{"name": failure.name, "reason": failure.reason} for failure in progress.failures],
         "timings_s": {stage: round(seconds, 4) for stage, seconds in road.timings.seconds.items()},
         "wall_s": round(wall_s, 4),

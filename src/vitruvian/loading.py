@@ -64,6 +64,11 @@ class Wish:
     whole_if_nobody: bool = False
 
     @property
+    def of_detector(self) -> Wish:
+        """What that means for a detector: its compute type is its own choice, its batch is known to do."""
+        return replace(self, dtype=None, micro_batch=DETECTOR_BATCH, objective="throughput", max_latency_ms=None)
+
+    @property
     def aim(self) -> Aim | None:
         """What the batch is chosen for while running; None: the user chose it."""
         return None if self.micro_batch else Aim(objective=self.objective, max_latency_ms=self.max_latency_ms)
@@ -121,28 +126,35 @@ def load(
         max_latency_ms=max_latency_ms,
         whole_if_nobody=whole_if_nobody,
     )
-    spec = weights.spec_of(name)
-    finder_name = _detector_of(spec, detector)
+    access = _Access(accept_licence=accept_licence, ask=ask, report=report)
+    detector_name = _detector_of(weights.spec_of(name), detector)
     finder = None
-    if finder_name is not None:
-        finder = load(
-            finder_name,
-            device=device,
-            quality=quality,
-            budget=budget,
-            micro_batch=DETECTOR_BATCH,
-            detector=NONE,
-            accept_licence=accept_licence,
-            ask=ask,
-            report=report,
-        )
+    if detector_name is not None:
+        finder = _load(detector_name, wish.of_detector, access)
+    return _load(name, wish, access, random_weights=random_weights, finder=finder)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Access:
+    """How weights are fetched, and who hears about it."""
+
+    accept_licence: Collection[str]
+    ask: Callable[[str], bool] | None
+    report: Callable[[str], None]
+
+
+def _load(
+    name: str | Path, wish: Wish, access: _Access, *, random_weights: bool = False, finder: Model | None = None
+) -> Model:
+    """One model, beside the detector that goes before it."""
+    spec, report = weights.spec_of(name), access.report
     free_choice = "throughput" if wish.micro_batch else wish.objective
     planner = planner_here(spec, wish.device, wish.budget_bytes, free_choice, beside=finder.plan if finder else None)
     _refuse_what_does_not_fit(planner, wish)
     if random_weights:
         found = weights.random_weights(str(name))
     else:
-        found = weights.find_weights(name, accept_licence=accept_licence, ask=ask, report=report)
+        found = weights.find_weights(name, accept_licence=access.accept_licence, ask=access.ask, report=report)
     torch.set_num_threads(planner.hardware.cpu.cores)
     return _Loader(wish=wish, planner=planner, found=found, report=report, finder=finder).model()
 
@@ -201,7 +213,7 @@ class _Loader:
                 *batch_decisions,
                 *self._finder_decisions(),
             ),
-            notes=(*loaded.notes, *choice.notes, *(self.finder.notes if self.finder else ())),
+            notes=tuple(dict.fromkeys([*loaded.notes, *choice.notes, *(self.finder.notes if self.finder else ())])),
             finder=self.finder,
             whole_if_nobody=self.wish.whole_if_nobody,
         )

@@ -20,7 +20,7 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT...",
-        help="Pictures, folders, patterns, list files (.txt), or - for standard input.",
+        help="Pictures, videos, folders, patterns, list files (.txt), or - for standard input.",
         show_default=False,
     ),
 ]
@@ -75,6 +75,12 @@ Convention = Annotated[
         help="sapiens308, wholebody133, coco17, openpose18 or openpose25. (default: the network's)",
     ),
 ]
+Start = Annotated[float, typer.Option("--start", min=0.0, metavar="SECONDS", help="Begin a video here.")]
+End = Annotated[float | None, typer.Option("--end", min=0.0, metavar="SECONDS", help="End a video here.")]
+Stride = Annotated[int, typer.Option("--stride", min=1, help="Take every n-th frame of a video.")]
+Fps = Annotated[float, typer.Option("--fps", min=0.001, help="Frames a second of numbered pictures (frames/%06d.png).")]
+Track = Annotated[bool, typer.Option("--track", help="Follow persons over a video: stable numbers.")]
+Smooth = Annotated[bool, typer.Option("--smooth", help="Steady results over a video; follows persons, too.")]
 FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored picture; twice the time.")]
 
 
@@ -105,6 +111,12 @@ class Options:
     detector: str = "auto"
     whole_image: bool = False
     convention: str | None = None
+    start: float = 0.0
+    end: float | None = None
+    stride: int = 1
+    fps: float = 25.0
+    track: bool = False
+    smooth: bool = False
 
 
 def pose(
@@ -115,6 +127,12 @@ def pose(
     boxes: Boxes = None,
     whole_image: WholeImage = False,
     convention: Convention = None,
+    track: Track = False,
+    smooth: Smooth = False,
+    start: Start = 0.0,
+    end: End = None,
+    stride: Stride = 1,
+    fps: Fps = 25.0,
     flip_test: FlipTest = False,
     formats: Formats = "",
     recursive: Recursive = False,
@@ -143,6 +161,11 @@ def _dense_verb(task: TaskName, description: str) -> Callable[..., None]:
         inputs: Inputs,
         out: Out,
         model: ModelName = None,
+        smooth: Smooth = False,
+        start: Start = 0.0,
+        end: End = None,
+        stride: Stride = 1,
+        fps: Fps = 25.0,
         formats: Formats = "",
         recursive: Recursive = False,
         resume: Resume = False,
@@ -243,6 +266,7 @@ def _load(task: TaskName, options: Options) -> Model:
 
 def _job(options: Options) -> Job:
     from vitruvian.jobs import Job
+    from vitruvian.media.video.values import Span
 
     return Job(
         inputs=options.inputs,
@@ -253,4 +277,8 @@ def _job(options: Options) -> Job:
         flip_test=options.flip_test,
         boxes=options.boxes,
         convention=options.convention,
+        span=Span(start_s=options.start, end_s=options.end, stride=options.stride),
+        frame_rate=options.fps,
+        track=options.track,
+        smooth=options.smooth,
     )

@@ -30,7 +30,7 @@ def line_of(progress: Progress) -> str:
     """Totals, rate and time left in one line."""
     left = f", {_duration(progress.left_s)} left" if progress.left_s is not None else ""
     done = f"{progress.seen} of {progress.total} pictures, {progress.per_second:.1f}/s{left}"
-    return f"{done}{_memory(progress)}{_extras(progress)}"
+    return f"{done}{_video(progress)}{_memory(progress)}{_extras(progress)}"
 
 
 def say(line: str) -> None:
@@ -46,7 +46,18 @@ def say_failures(progress: Progress) -> None:
 
 def summary(progress: Progress, out: Path) -> str:
     """The last line of a job."""
-    return f"{progress.done} of {progress.total} pictures done{_extras(progress)}, {progress.per_second:.1f}/s -> {out}"
+    frames = sum(video["frames"] for video in progress.videos)
+    what = "inputs" if frames else "pictures"
+    rate = f"{progress.frames_per_second:.1f} frames/s" if frames else f"{progress.per_second:.1f}/s"
+    return f"{progress.done} of {progress.total} {what} done{_extras(progress)}, {rate} -> {out}"
+
+
+def _video(progress: Progress) -> str:
+    """The frame that a video is at."""
+    if not progress.video:
+        return ""
+    total = "" if progress.frames_total is None else f" of about {progress.frames_total}"
+    return f"; {progress.video}: {progress.frames}{total} frames"
 
 
 def _memory(progress: Progress) -> str:

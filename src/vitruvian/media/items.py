@@ -20,6 +20,8 @@ class Entry:
     """An encoded picture (standard input) or an array handed in by the caller."""
     index: int
     """Place in the run, from 0; failures count too."""
+    sequence: str | None = None
+    """Pattern of numbered pictures (`frames/%06d.png`) that are the frames of one video."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -27,6 +27,7 @@ from vitruvian.media.images import MAX_ENCODED_BYTES
 from vitruvian.media.items import Entry, Failure
 from vitruvian.media.names import relative_inside
 from vitruvian.media.signatures import SNIFF_BYTES, picture_extension
+from vitruvian.media.video.sequences import is_sequence
 from vitruvian.media.walking import Unreadable, has_magic, split_pattern, walk_pattern, walk_pictures
 
 
@@ -35,6 +36,7 @@ class _Found:
     name: str
     path: Path | None = None
     payload: bytes | np.ndarray | None = None
+    sequence: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,9 +51,10 @@ def list_inputs(
     """Every picture that `inputs` name, found while iterating.
 
     An input is a file, a folder (its files with picture extensions; with `recursive` those of its subfolders), a
-    pattern (`**` for any folders), a list (`.txt` or `@file`: a path per line, relative to the list; `#` comments),
-    `-` for standard input (a picture, or a list relative to the current folder), or a uint8 array (H,W), (H,W,3) RGB,
-    (H,W,4). Hidden files, and the output folders of earlier runs inside a folder, are passed over.
+    pattern (`**` for any folders), numbered pictures as one video (`frames/%06d.png`), a list (`.txt` or `@file`: a
+    path per line, relative to the list; `#` comments), `-` for standard input (a picture, or a list relative to the
+    current folder), or a uint8 array (H,W), (H,W,3) RGB, (H,W,4). Hidden files, and the output folders of earlier runs
+    inside a folder, are passed over.
     What cannot be used becomes a `Failure`. `stdin` defaults to the process's own.
     """
     if isinstance(inputs, (str, Path, np.ndarray)):
@@ -67,7 +70,8 @@ def _numbered(found: Iterable[_Found | _Problem]) -> Iterator[Entry | Failure]:
         if isinstance(one, _Problem):
             yield Failure(name=one.name, index=index, reason=one.reason)
         else:
-            yield Entry(name=one.name or f"array_{index:06d}", path=one.path, payload=one.payload, index=index)
+            name = one.name or f"array_{index:06d}"
+            yield Entry(name=name, path=one.path, payload=one.payload, index=index, sequence=one.sequence)
 
 
 def _distinct(found: Iterable[_Found | _Problem]) -> Iterator[_Found | _Problem]:
@@ -78,7 +82,7 @@ def _distinct(found: Iterable[_Found | _Problem]) -> Iterator[_Found | _Problem]
         if isinstance(one, _Problem) or not one.name:
             yield one
             continue
-        file = one.name if one.path is None else _identity(one.path)
+        file = (one.sequence or one.name) if one.path is None else _identity(one.path)
         if file in seen:
             continue
         if owners.setdefault(one.name, file) != file:
@@ -125,6 +129,8 @@ def _find_path(text: str, folder: Path, *, recursive: bool) -> Iterator[_Found |
         yield _Found(name=_name(path, folder), path=path)
     elif mode == "folder":
         yield from _find_many(walk_pictures(path, recursive=recursive), path, text, _hint(recursive))
+    elif mode == "absent" and is_sequence(text):
+        yield _Found(name=_name(path, folder), sequence=str(path))
     elif mode == "absent" and has_magic(text):
         base, parts = split_pattern(text)
         start = folder / base

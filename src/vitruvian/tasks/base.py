@@ -131,6 +131,10 @@ class Result:
         """Model, licence, units, frame, size: what a reader of a file must know. JSON-able."""
         raise NotImplementedError
 
+    def line(self) -> dict[str, Any]:
+        """A few numbers for a line per frame of a video; arrays go into files of their own. JSON-able."""
+        raise NotImplementedError
+
     def draw(self) -> np.ndarray:
         """The source picture with this result drawn on it, uint8 RGB (H,W,3); needs `origin`."""
         raise NotImplementedError

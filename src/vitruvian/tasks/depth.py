@@ -48,6 +48,13 @@ class Depth(Result):
         unit = METRIC_UNIT if self.metric else RELATIVE_UNIT
         return about_result(self, (height, width), unit=unit, larger="farther")
 
+    def line(self) -> dict[str, Any]:
+        """Smallest, middle and largest value; null where nothing is finite."""
+        seen = self.depth_HW[np.isfinite(self.depth_HW)]
+        values = np.percentile(seen, (0, 50, 100)) if len(seen) else (None, None, None)
+        names = ("depth_min", "depth_median", "depth_max")
+        return {name: None if x is None else round(float(x), 6) for name, x in zip(names, values, strict=True)}
+
     def draw(self) -> np.ndarray:
         """The map in colours, near bright, uint8 RGB (H,W,3)."""
         return drawing.draw_depth(self.depth_HW)

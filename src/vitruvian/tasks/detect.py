@@ -81,6 +81,10 @@ class Detections(Result):
         """Model, licence and frame. JSON-able."""
         return about_result(self, self.source_hw, persons=len(self.regions), min_score=self.min_score, frame=FRAME)
 
+    def line(self) -> dict[str, Any]:
+        """The persons as in `detect.json`."""
+        return {"persons": self._persons()}
+
     def draw(self) -> np.ndarray:
         """The picture with a frame round every person, uint8 RGB (H,W,3)."""
         return draw_boxes(self.source_image(), [region.box_xyxy for region in self.regions])
@@ -88,14 +92,16 @@ class Detections(Result):
     def write(self, sink: Sink) -> None:
         """`detect.json` ([{box_xyxy, score}]) and `detect.drawn.jpg`."""
         if sink.wants("json"):
-            persons = [
-                {"box_xyxy": [round(value, 3) for value in region.box_xyxy], "score": round(region.score, 5)}
-                for region in self.regions
-            ]
             head = {"format": "vitruvian-detect", "version": FORMAT_VERSION}
-            sink.write_json("detect.json", {**head, **self.about(), "persons": persons})
+            sink.write_json("detect.json", {**head, **self.about(), "persons": self._persons()})
         if sink.wants("draw"):
             sink.write_picture("detect.drawn.jpg", self.draw(), self.about())
+
+    def _persons(self) -> list[dict[str, Any]]:
+        return [
+            {"box_xyxy": [round(value, 3) for value in region.box_xyxy], "score": round(region.score, 5)}
+            for region in self.regions
+        ]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -44,6 +44,10 @@ class Features(Result):
         """Model, licence and axes. JSON-able."""
         return about_result(self, self.source_hw, axes="channels, rows, columns of a grid over the whole picture")
 
+    def line(self) -> dict[str, Any]:
+        """Mean length of a cell's feature vector."""
+        return {"length_mean": round(float(np.linalg.norm(self.map_Chw, axis=0).mean()), 6)}
+
     def draw(self) -> np.ndarray:
         """The first three principal components as colours over the picture, uint8 RGB (H,W,3)."""
         return drawing.draw_features(self.source_image(), self.map_Chw)

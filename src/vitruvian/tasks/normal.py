@@ -81,6 +81,12 @@ class Normals(Result):
             self, (height, width), frame=self.frame.name, axes=self.frame.description, unit="unit vector x, y, z"
         )
 
+    def line(self) -> dict[str, Any]:
+        """Mean direction, not brought to length 1: the shorter, the more directions differ."""
+        seen_N3 = self.normals_HW3[np.isfinite(self.normals_HW3).all(axis=2)]
+        mean = [round(float(x), 6) for x in seen_N3.mean(axis=0, dtype=np.float64)] if len(seen_N3) else None
+        return {"normal_mean": mean}
+
     def draw(self) -> np.ndarray:
         """The map with x, y, z as red, green, blue, uint8 RGB (H,W,3)."""
         return drawing.draw_normals(self.normals_HW3, self.frame.to_display)

@@ -125,6 +125,10 @@ class Pose(Result):
             draw_ids(canvas_HW3, self.ids_P, self.points, self.boxes_P4, COMPARED_SCORE)
         return canvas_HW3
 
+    def line(self) -> dict[str, Any]:
+        """The persons as in `pose.json`; names and frame stand beside the lines."""
+        return {"persons": self.document()["instances"]}
+
     def document(self) -> dict[str, Any]:
         """The contents of `pose.json`."""
         return pose_document(

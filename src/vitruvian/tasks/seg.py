@@ -45,6 +45,13 @@ class Segmentation(Result):
         height, width = self.labels_HW.shape
         return about_result(self, (height, width), label_set=self.label_set.name, classes=list(self.label_set.names))
 
+    def line(self) -> dict[str, Any]:
+        """Share of the picture that each class takes, where it takes any."""
+        count_N = np.bincount(self.labels_HW.ravel(), minlength=self.label_set.count)
+        shares_N = count_N / max(1, self.labels_HW.size)
+        named = zip(self.label_set.names, shares_N, strict=True)
+        return {"shares": {name: round(float(share), 6) for name, share in named if share}}
+
     def draw(self) -> np.ndarray:
         """The picture under half-transparent class colours with outlines and a legend, uint8 RGB (H,W,3)."""
         return drawing.draw_labels(self.source_image(), self.labels_HW, self.label_set)

@@ -1,0 +1,100 @@
+"""What needs the frames of one video in their order: who is who, and smoothing over time.
+
+In: detections and results, frame by frame. Out: regions with ids, smoothed results, and a state in plain arrays from
+which a stopped run goes on. A tracker keeps no such state: it is fed the stored detections again.
+"""
+
+# Shape suffixes: P candidates or persons, 4 = x0 y0 x1 y1.
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from vitruvian.following.dense_smoothing import DenseSmoother
+from vitruvian.following.smoothing import KeypointSmoother
+from vitruvian.following.tracker import Tracker
+from vitruvian.media.items import Item
+from vitruvian.network_stage import Finished
+from vitruvian.tasks.base import Region, Result
+from vitruvian.tasks.depth import Depth
+from vitruvian.tasks.detect import Detections
+from vitruvian.tasks.normal import Normals
+from vitruvian.tasks.pose import Pose
+
+Boxes = tuple[np.ndarray, np.ndarray]
+"""float64 boxes (P,4) and scores (P) of one frame's candidates."""
+
+
+class Follower:
+    """One video's memory; `follow` and `smooth` are the road's hooks."""
+
+    def __init__(self, frame_rate: float, *, track: bool, smooth: bool) -> None:
+        """`frame_rate`: frames that come per second of the video."""
+        self._tracker = Tracker(frame_rate) if track else None
+        self._smooth = smooth
+        self._keypoints = KeypointSmoother()
+        self._maps: dict[str, DenseSmoother] = {}
+        self.seen: dict[int, Boxes] = {}
+        """Candidates of the frames that are on their way, by frame number; whoever stores them takes them out."""
+
+    def follow(self, item: Item, detections: Detections) -> list[Region]:
+        """The persons of a frame; faint candidates that are somebody known are persons, too."""
+        candidates = detections.candidates
+        boxes_P4 = detections.boxes_P4.astype(np.float64)
+        scores_P = detections.scores_P.astype(np.float64)
+        self.seen[item.index] = (boxes_P4, scores_P)
+        if self._tracker is None:
+            return list(detections.regions)
+        ids_P = self._tracker.update(boxes_P4, scores_P, item.time_s)
+        return [
+            replace(region, id=int(number))
+            for region, number in zip(candidates, ids_P, strict=True)
+            if number >= 1 or region.score >= detections.min_score
+        ]
+
+    def recall(self, frames: Iterable[tuple[float, Boxes]]) -> None:
+        """See the earlier frames of a stopped run again: their times and candidates."""
+        for time_s, (boxes_P4, scores_P) in frames:
+            if self._tracker is not None:
+                self._tracker.update(boxes_P4, scores_P, time_s)
+
+    def smooth(self, finished: Finished) -> Finished:
+        """Results steadied by those of the frames before."""
+        if not self._smooth or finished.item.time_s is None:
+            return finished
+        return replace(finished, results=[self._steadied(result, finished.item) for result in finished.results])
+
+    def _steadied(self, result: Result, item: Item) -> Result:
+        assert item.time_s is not None
+        if isinstance(result, Pose) and result.ids_P is not None:
+            heights_px_P = result.boxes_P4[:, 3] - result.boxes_P4[:, 1]
+            smooth = self._keypoints.update(result.keypoints_PK2, result.ids_P, heights_px_P, item.time_s)
+            return replace(result, keypoints_PK2=smooth.astype(np.float32))
+        if isinstance(result, Depth):
+            smoother = self._maps.setdefault("depth", DenseSmoother("values"))
+            return replace(result, depth_HW=smoother.update(result.depth_HW, item.image_HW3, item.time_s))
+        if isinstance(result, Normals):
+            smoother = self._maps.setdefault("normal", DenseSmoother("directions"))
+            return replace(result, normals_HW3=smoother.update(result.normals_HW3, item.image_HW3, item.time_s))
+        return result
+
+    def snapshot(self) -> dict[str, np.ndarray]:
+        """All that smoothing remembers."""
+        arrays = {f"keypoints.{key}": value for key, value in self._keypoints.snapshot().items()}
+        for kind, smoother in self._maps.items():
+            arrays |= {f"{kind}.{key}": value for key, value in smoother.snapshot().items()}
+        return arrays
+
+    def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Go on where `snapshot` was taken."""
+        parts: dict[str, dict[str, np.ndarray]] = {}
+        for key, value in arrays.items():
+            kind, _, name = key.partition(".")
+            parts.setdefault(kind, {})[name] = value
+        self._keypoints.restore(parts.pop("keypoints"))
+        for kind, arrays_of_kind in parts.items():
+            self._maps[kind] = DenseSmoother("directions" if kind == "normal" else "values")
+            self._maps[kind].restore(arrays_of_kind)

@@ -1,0 +1,1 @@
+"""Stable ids of people over video, and steadier outputs."""
