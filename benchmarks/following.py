@@ -4,7 +4,7 @@ Seeds -> clips with exact truth, detections and outputs disturbed as a detector 
 one JSON line. Boxes and keypoints of truth are traced without shading, some 20 ms a frame of 256 x 192. Libraries that
 are not installed are left out: none of them is needed by the package.
 
-    PYTHONPATH=src OMP_NUM_THREADS=1 python benchmarks/following.py [--clips N] [--first SEED] [--libraries]
+    OMP_NUM_THREADS=1 python benchmarks/following.py [--clips N] [--first SEED] [--libraries] [--detector]
 """
 
 # Shape suffixes: T frames, P persons or detections of one frame, K keypoints, H W picture, 4 = x0 y0 x1 y1, 2 = x y.
@@ -62,16 +62,33 @@ class Footage:
     detections: list[tuple[np.ndarray, np.ndarray]]
 
 
+def clip_of(seed: int, size_hw: tuple[int, int]) -> Clip:
+    """A clip of 2 to 5 persons, two of whom walk past each other, 48 to 72 frames at 12 to 24 per second."""
+    rng = np.random.default_rng([seed, 77])
+    persons, frames, fps = int(rng.integers(2, 6)), int(rng.integers(48, 73)), float(rng.choice([12, 15, 18, 24]))
+    return random_clip(seed, persons=persons, frames=frames, fps=fps, height=size_hw[0], width=size_hw[1])
+
+
 def clips_of(first: int, count: int) -> list[tuple[float, list[Truth]]]:
-    """Clips of 2 to 5 persons, two of whom walk past each other, 48 to 72 frames at 12 to 24 per second."""
-    clips = []
+    """Frame rate and truth of some clips, not rendered."""
+    clips = [clip_of(seed, PICTURE_HW) for seed in range(first, first + count)]
+    return [(clip.fps, [truth_of(scene) for scene in clip]) for clip in clips]
+
+
+def footage_found(first: int, count: int, size_hw: tuple[int, int] = (288, 384)) -> list[Footage]:
+    """Rendered clips as the embedded detector sees them; some 0.15 s a frame."""
+    from vitruvian.evaluation.detection import detect, embedded_detector
+    from vitruvian.models.detectors.nano import NANO_DETECTOR
+
+    network = embedded_detector().eval()
+    footage = []
     for seed in range(first, first + count):
-        rng = np.random.default_rng([seed, 77])
-        persons, frames = int(rng.integers(2, 6)), int(rng.integers(48, 73))
-        fps = float(rng.choice([12, 15, 18, 24]))
-        clip = random_clip(seed, persons=persons, frames=frames, fps=fps, height=PICTURE_HW[0], width=PICTURE_HW[1])
-        clips.append((fps, [truth_of(scene) for scene in clip]))
-    return clips
+        clip = clip_of(seed, size_hw)
+        finds = [detect(network, render(scene).image_HW3, NANO_DETECTOR.input_hw) for scene in clip]
+        detections = [(found.boxes_D4.astype(np.float64), found.scores_D.astype(np.float64)) for found in finds]
+        truths = [truth_of(scene) for scene in clip]
+        footage.append(Footage(frame_rate=clip.fps, truths=truths, detections=detections))
+    return footage
 
 
 def truth_of(scene: Scene) -> Truth:
@@ -315,10 +332,11 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=24)
     parser.add_argument("--first", type=int, default=5000, help="first seed; settings were chosen on 1000 ff.")
     parser.add_argument("--libraries", action="store_true", help="also the tracker libraries that are installed")
+    parser.add_argument("--detector", action="store_true", help="also what the embedded detector finds, on 10 clips")
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     clips = clips_of(arguments.first, arguments.clips)
-    found = {
+    found: dict[str, list[dict[str, Any]]] = {
         "trackers": tracker_rows(clips, arguments.libraries),
         "keypoints": [
             keypoint_row(clips, name, noise, of, still)
@@ -331,6 +349,10 @@ def main() -> None:
         ],
         "dense": dense_rows(arguments.first, 5),
     }
+    if arguments.detector:
+        footage = footage_found(arguments.first, 10)
+        makers = {"ours": our_tracker} | (installed() if arguments.libraries else {})
+        found["embedded detector"] = [{"tracker": name} | judge(make, footage) for name, make in makers.items()]
     for rows in found.values():
         _print_table(rows)
     print(json.dumps({"benchmark": "following", "clips": arguments.clips, "first": arguments.first, **found}))

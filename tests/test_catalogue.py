@@ -18,7 +18,7 @@ def test_every_model_has_a_row_in_order() -> None:
     assert [row.model for row in listed] == list(zoo.MODELS)
     for row in listed:
         spec = zoo.MODELS[row.model]
-        assert (row.task, row.licence, row.input_hw) == (spec.task, spec.licence, spec.config.backbone.input_hw)
+        assert (row.task, row.licence, row.input_hw) == (spec.task, spec.licence, spec.config.input_hw)
 
 
 @pytest.mark.parametrize("task", zoo.DEFAULT_MODELS)

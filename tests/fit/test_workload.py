@@ -109,25 +109,34 @@ def test_every_model_builds_without_memory(name: str) -> None:
     assert sum(parameter.numel() for parameter in module.parameters()) == spec.config.parameters
     assert not module.training
     islands = [key for key, _ in module.named_modules() if key in spec.workload.islands]
-    assert len(islands) == (0 if spec.task == "features" else 1), "the last convolution stays in float32"
+    last = {"features": 0, "detect": 2}.get(spec.task, 1)
+    assert len(islands) == last, "the last convolutions stay in float32"
 
 
 # Forward shapes do not depend on the size beyond its width: one size of each kind, and the odd one out.
 @pytest.mark.parametrize(
-    "name", [*zoo.DEFAULT_MODELS.values(), *(name for name in zoo.MODELS if "0.3b" in name), "sapiens-pretrain-2b"]
+    "name", [*zoo.NANO_MODELS.values(), *(name for name in zoo.MODELS if "0.3b" in name), "sapiens-pretrain-2b"]
 )
-def test_every_kind_runs_on_shapes_alone(name: str) -> None:
+def test_every_sapiens_kind_runs_on_shapes_alone(name: str) -> None:
     spec = zoo.MODELS[name]
     workload, batch = spec.workload, 3
     assert all(stage.call is forward_once for stage in workload.stages)
     output = forward_once(workload.build(), {key: value.empty() for key, value in workload.inputs(batch).items()})
     ((key, value),) = output.items()
-    grid_hw = spec.config.backbone.grid_hw()
-    head = spec.config.head
-    channels, hw = (head.channels, head.output_hw(grid_hw)) if head else (spec.config.backbone.width, grid_hw)
+    config = zoo.sapiens_config(spec)
+    grid_hw, head = config.backbone.grid_hw(), config.head
+    channels, hw = (head.channels, head.output_hw(grid_hw)) if head else (config.backbone.width, grid_hw)
     assert (tuple(value.shape), value.device.type) == ((batch, channels, *hw), "meta")
     # What the network calls its output is what the task asks for.
     assert spec.make_task().finish_tensors({key: torch.zeros(1, channels, *(min(side, 8) for side in hw))})
+
+
+def test_a_detector_runs_on_shapes_alone() -> None:
+    spec = zoo.MODELS[zoo.DEFAULT_MODELS["detect"]]
+    output = forward_once(spec.workload.build(), {key: x.empty() for key, x in spec.workload.inputs(3).items()})
+    cells = output["logits"].shape[1]
+    assert (tuple(output["logits"].shape), tuple(output["boxes"].shape)) == ((3, cells), (3, cells, 4))
+    assert spec.make_task().finish_tensors({"logits": torch.zeros(1, 9), "boxes": torch.zeros(1, 9, 4)})
 
 
 def test_shapes_of_a_nano_network_are_those_of_a_real_run() -> None:

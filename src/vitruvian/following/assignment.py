@@ -1,8 +1,8 @@
 """The best pairing of two lists: the assignment problem, exactly.
 
 Inputs -> outputs: a matrix of gains -> pairs whose gains have the largest sum. Shortest augmenting paths (Jonker and
-Volgenant 1987), one vectorised step a row scanned: some 0.1 ms for 5 x 5, 12 ms for 100 x 100. Own code, because a whole
-library of scientific routines would be installed for this one function.
+Volgenant 1987), one vectorised step a row scanned: some 0.1 ms for 5 x 5, 12 ms for 100 x 100. Own code, because a
+whole library of scientific routines would be installed for this one function.
 """
 
 # Shape suffixes: R rows, C columns.

@@ -28,11 +28,11 @@ class TrackerSettings:
 
     sure_score: float = 0.4
     """From this score on a detection is sure, and may be someone new."""
-    least_score: float = 0.1
+    least_score: float = 0.2
     """Below this score a detection is not looked at."""
     least_overlap: float = 0.1
     """Of a sure detection with someone's predicted box."""
-    least_overlap_unsure: float = 0.4
+    least_overlap_unsure: float = 0.5
     """Of an unsure detection with the predicted box of someone who was found in the frame before."""
     kept_s: float = 2.0
     """Someone not seen for longer gets a new id."""
@@ -74,7 +74,7 @@ class Tracker:
         self._id_T[confirmed] = self._new_ids(len(confirmed))
         ids_P = np.full(len(boxes_P4), NOBODY, np.int64)
         ids_P[columns] = self._id_T[rows]
-        self._motion.update(rows, boxes_P4[columns], covered_shares(boxes_P4)[columns])
+        self._motion.update(rows, boxes_P4[columns], covered_shares(boxes_P4[columns]))
         self._seen_s_T[rows] = self._time_s
         self._forget()
         self._meet(boxes_P4, scores_P, ids_P, begins)
