@@ -15,7 +15,7 @@ import numpy as np
 
 from vitruvian.following.dense_smoothing import DenseSmoother
 from vitruvian.following.smoothing import KeypointSmoother
-from vitruvian.following.tracker import Tracker
+from vitruvian.following.tracker import Tracker, TrackerSettings
 from vitruvian.media.items import Item
 from vitruvian.network_stage import Finished
 from vitruvian.tasks.base import Region, Result
@@ -24,6 +24,10 @@ from vitruvian.tasks.detect import Detections
 from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 
+SURER = 0.1
+"""How far above the detector's threshold someone new must be in a video that is followed: to be found a frame later is
+better than a false box that comes and goes."""
+
 Boxes = tuple[np.ndarray, np.ndarray]
 """float64 boxes (P,4) and scores (P) of one frame's candidates."""
 
@@ -31,9 +35,10 @@ Boxes = tuple[np.ndarray, np.ndarray]
 class Follower:
     """One video's memory; `follow` and `smooth` are the road's hooks."""
 
-    def __init__(self, frame_rate: float, *, track: bool, smooth: bool) -> None:
-        """`frame_rate`: frames that come per second of the video."""
-        self._tracker = Tracker(frame_rate) if track else None
+    def __init__(self, frame_rate: float, *, track: bool, smooth: bool, min_score: float) -> None:
+        """`frame_rate`: frames that come per second of the video; `min_score`: the detector's own threshold."""
+        settings = TrackerSettings(sure_score=min_score + SURER)
+        self._tracker = Tracker(frame_rate, settings) if track else None
         self._smooth = smooth
         self._keypoints = KeypointSmoother()
         self._maps: dict[str, DenseSmoother] = {}
@@ -52,7 +57,7 @@ class Follower:
         return [
             replace(region, id=int(number))
             for region, number in zip(candidates, ids_P, strict=True)
-            if number >= 1 or region.score >= detections.min_score
+            if number >= 1 or region.score >= detections.min_score + SURER
         ]
 
     def recall(self, frames: Iterable[tuple[float, Boxes]]) -> None:

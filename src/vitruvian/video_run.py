@@ -38,6 +38,7 @@ from vitruvian.network_stage import Finished, Timings
 from vitruvian.predict import Model, Road
 from vitruvian.stages import prefetched
 from vitruvian.tasks.base import Result, Sink
+from vitruvian.tasks.detect import DetectTask
 from vitruvian.tasks.pose import Pose
 from vitruvian.tasks.pose_csv import csv_header, csv_lines
 
@@ -171,7 +172,12 @@ class VideoRun:
         self._sink = FolderSink(out, wish.formats, announce=announce)
         with _open(entry, wish) as reader:
             self.info = reader.info
-        self._follower = Follower(float(self.info.frame_rate) / wish.span.stride, track=wish.track, smooth=wish.smooth)
+        self._follower = Follower(
+            float(self.info.frame_rate) / wish.span.stride,
+            track=wish.track,
+            smooth=wish.smooth,
+            min_score=_min_score(model),
+        )
         self.road = Road(
             model=model,
             flip_test=flip_test,
@@ -388,6 +394,12 @@ def _about(result: Result) -> dict[str, Any]:
     """What stands beside the lines, once for all of them."""
     names = {"keypoint_names": list(result.convention.names)} if isinstance(result, Pose) else {}
     return {**result.about(), **names}
+
+
+def _min_score(model: Model) -> float:
+    """The threshold of the model's detector; any, where there is none to follow."""
+    task = model.finder.task if model.finder else None
+    return task.min_score if isinstance(task, DetectTask) else 0.0
 
 
 def as_item(frame: Frame, name: str) -> Item:

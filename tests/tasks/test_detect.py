@@ -95,7 +95,7 @@ def test_overlaps_by_hand() -> None:
 
 def test_an_audit_counts_persons_that_are_found_again() -> None:
     task = DetectTask(input_hw=(32, 32))
-    both = found(task, [0.9, 0.8, 0.4], [(0.3, 0.3, 0.2, 0.2), (0.7, 0.7, 0.2, 0.2), (0.5, 0.5, 0.1, 0.1)], (100, 100))
+    both = found(task, [0.9, 0.8, 0.3], [(0.3, 0.3, 0.2, 0.2), (0.7, 0.7, 0.2, 0.2), (0.5, 0.5, 0.1, 0.1)], (100, 100))
     one = found(task, [0.9, 0.2], [(0.3, 0.3, 0.2, 0.2), (0.9, 0.1, 0.1, 0.1)], (100, 100))
     assert task.discrepancy(both, both) == {"person_share": 1.0}
     assert task.discrepancy(both, one) == task.discrepancy(one, both) == {"person_share": 2 / 3}

@@ -30,8 +30,8 @@ FAINT_SCORE = 0.1
 """Candidates below are forgotten. Those between this and the task's own threshold are no persons by themselves, but
 whoever follows persons over a video may recognise one who is half hidden."""
 
-COMPARED_SCORE = 0.5
-"""Persons that an audit looks for on the other side: far enough from the threshold to be there for certain."""
+COMPARED_SCORE = 0.4
+"""Persons that an audit looks for on the other side: far enough above thresholds that rounding cannot cost them."""
 
 FORMAT_VERSION = 1
 """Grows when a reader of `detect.json` would have to change."""

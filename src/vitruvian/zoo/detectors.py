@@ -14,8 +14,9 @@ from vitruvian.zoo.sources import OWN_LICENCE, PackagedFile
 from vitruvian.zoo.spec import Family, ModelSpec
 
 NANO_DETECTOR_NAME = "detector-nano"
-NANO_OVERLAP = 0.6
-"""Of two boxes that overlap more, the lower score goes: cells side by side answer for the same person."""
+NANO_OVERLAP, NANO_SCORE = 0.5, 0.35
+"""Of two boxes that overlap more, the lower score goes: cells side by side answer for the same person. From this score
+on seven in ten boxes are right and seven in ten persons found (synthetic scenes never seen)."""
 
 
 def _load(
@@ -35,7 +36,7 @@ def _build(config: DetectorConfig) -> nn.Module:
 
 
 def _make_task(spec: ModelSpec) -> DetectTask:
-    return DetectTask(input_hw=spec.config.input_hw, overlap=NANO_OVERLAP)
+    return DetectTask(input_hw=spec.config.input_hw, overlap=NANO_OVERLAP, min_score=NANO_SCORE)
 
 
 NANO_FAMILY = Family(build=_build, load=_load, make_task=_make_task, islands=("logit", "box"))
