@@ -59,8 +59,8 @@ def test_a_drawn_video_and_a_line_per_frame(command: Command, clip: Path, tmp_pa
     assert [line["frame"] for line in found] == list(range(FRAMES))
     assert np.allclose([line["time_s"] for line in found], np.arange(FRAMES) / FPS, atol=1e-3)
     persons = [person for line in found for person in line["persons"]]
-    assert len(persons) >= FRAMES, "two people are there, one of them now and then behind the other"
-    assert {person["id"] for person in persons} - {-1}
+    ids = [person["id"] for person in persons]
+    assert any(ids.count(number) >= 3 for number in ids if number >= 1), "somebody is followed over frames"
     assert all(len(person["keypoints"]) == len(person["scores"]) == 17 for person in persons)
     about = json.loads((out / "clip.mp4.pose.jsonl.json").read_text(encoding="utf-8"))
     assert (about["width"], about["height"], about["frame_rate"], about["tracked"]) == (128, 96, FPS, True)

@@ -24,7 +24,7 @@ from vitruvian.tasks.detect import Detections
 from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 
-SURER = 0.1
+SURER = 0.05
 """How far above the detector's threshold someone new must be in a video that is followed: to be found a frame later is
 better than a false box that comes and goes."""
 
