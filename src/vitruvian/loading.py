@@ -26,7 +26,7 @@ from vitruvian.fit.plan_values import Objective, Plan
 from vitruvian.fit.precision import Precision, more_islands, precision_ladder
 from vitruvian.fit.quality import AuditReport, Quality, check_quality
 from vitruvian.fit.verdicts import VerdictStore
-from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, out_of_memory, parse_size
+from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, large_blocks_apart, out_of_memory, parse_size
 from vitruvian.inference_plan import SMALL_PARAMETERS, InferencePlanner, planner_here
 from vitruvian.predict import DETECTOR, Model
 from vitruvian.running.guard import MemoryGuard
@@ -179,7 +179,8 @@ class _Loader:
                 f"got {choice.precision}, which takes {format_bytes(plan.peak_bytes)}; expected at most "
                 f"{format_bytes(plan.budget_bytes)}; {smaller}take --quality fast, or insist with --dtype"
             )
-        loaded = self.found.build(device=self.planner.device.device, precision=choice.precision)
+        with large_blocks_apart():
+            loaded = self.found.build(device=self.planner.device.device, precision=choice.precision)
         self._apply(loaded.network, choice.precision, plan)
         max_batch, batch_decisions = self._batch(plan)
         build = self._builder(plan)

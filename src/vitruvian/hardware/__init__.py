@@ -9,6 +9,7 @@ from vitruvian.hardware.limits import DeviceLimit, limit_memory
 from vitruvian.hardware.meter import Meter, Reading, open_meter
 from vitruvian.hardware.out_of_memory import free_caches, out_of_memory
 from vitruvian.hardware.probe import free_memory_now, probe, synchronize
+from vitruvian.hardware.process_memory import large_blocks_apart
 from vitruvian.hardware.rates import measured_rates
 from vitruvian.hardware.sizes import format_bytes, parse_size
 from vitruvian.hardware.spill import SpillRule, spill_watch
@@ -38,6 +39,7 @@ __all__ = [
     "free_caches",
     "free_memory_now",
     "kernels_missing",
+    "large_blocks_apart",
     "limit_memory",
     "measured_rates",
     "open_meter",

@@ -20,7 +20,7 @@ import torch
 
 from vitruvian.errors import DoesNotFitError
 from vitruvian.hardware.meter import AllocatorMeter, TorchAllocator
-from vitruvian.hardware.process_memory import map_large_blocks, process_memory, trim_heap
+from vitruvian.hardware.process_memory import process_memory, trim_heap
 from vitruvian.hardware.sizes import format_bytes
 
 _MPS_DEFAULT = 1.7
@@ -98,7 +98,6 @@ def _limit_process(budget_bytes: int) -> DeviceLimit:
     except ImportError:
         return _no_limit("cpu", budget_bytes, "Windows has no such limit")
     _start_threads()
-    map_large_blocks()  # holes in the heap count as well, and nobody can predict them
     heap_free_bytes = trim_heap()
     now = process_memory()
     if now.data_bytes == 0:
