@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=DetectorRecipe().batch, help="canvases per step and process")
     parser.add_argument("--threads", type=int, help="cores for each process [default: all, shared evenly]")
     parser.add_argument("--device", help="cpu, cuda, ... [default: the first accelerator, else the CPU]")
+    parser.add_argument("--start-from", type=Path, help="state.pt of another run, whose averaged weights go on here")
     parser.add_argument("--render-only", action="store_true", help="stop after the pictures")
     arguments = parser.parse_args()
     recipe = DetectorRecipe(
@@ -48,12 +49,27 @@ def main() -> None:
         batch=arguments.batch,
         loop=replace(DetectorRecipe().loop, steps=arguments.steps),
     )
+    if arguments.start_from:
+        recipe = replace(recipe, late_from=0.0)  # the first phase is for weights that know nothing
     device = probe().device(arguments.device or probe().default_device).device
-    train(recipe, arguments.run, device=device, threads=arguments.threads, render_only=arguments.render_only)
+    train(
+        recipe,
+        arguments.run,
+        device=device,
+        threads=arguments.threads,
+        start_from=arguments.start_from,
+        render_only=arguments.render_only,
+    )
 
 
 def train(
-    recipe: DetectorRecipe, run: Path, *, device: str = "cpu", threads: int | None = None, render_only: bool = False
+    recipe: DetectorRecipe,
+    run: Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    start_from: Path | None = None,
+    render_only: bool = False,
 ) -> None:
     """The whole job; every stage goes on where an earlier call stopped."""
     cpu = probe().cpu
@@ -69,7 +85,10 @@ def train(
     cv2.setNumThreads(1)  # canvases are small, and threads of OpenCV would take cores from the network
     torch.set_num_threads(threads or max(1, cpu.cores // ranks.count))
     torch.manual_seed(recipe.seed)
-    network = trainable_detector(NANO_DETECTOR).to(device)
+    network = trainable_detector(NANO_DETECTOR)
+    if start_from:
+        network.load_state_dict(torch.load(start_from, weights_only=True, map_location="cpu")["average"])
+    network.to(device)
     on_cpu = device == "cpu"
 
     def batch_of(step: int) -> DetectorBatch:
