@@ -77,14 +77,13 @@ def clips_of(first: int, count: int) -> list[tuple[float, list[Truth]]]:
 
 def footage_found(first: int, count: int, size_hw: tuple[int, int] = (288, 384)) -> list[Footage]:
     """Rendered clips as the embedded detector sees them; some 0.15 s a frame."""
-    from vitruvian.evaluation.detection import detect, embedded_detector
-    from vitruvian.models.detectors.nano import NANO_DETECTOR
+    from vitruvian.evaluation.detection import find, loaded
 
-    network = embedded_detector().eval()
+    model = loaded()
     footage = []
     for seed in range(first, first + count):
         clip = clip_of(seed, size_hw)
-        finds = [detect(network, render(scene).image_HW3, NANO_DETECTOR.input_hw) for scene in clip]
+        finds = find(model, [render(scene).image_HW3 for scene in clip])
         detections = [(found.boxes_D4.astype(np.float64), found.scores_D.astype(np.float64)) for found in finds]
         truths = [truth_of(scene) for scene in clip]
         footage.append(Footage(frame_rate=clip.fps, truths=truths, detections=detections))

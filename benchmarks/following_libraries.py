@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from vitruvian.following.boxes import overlaps
+from vitruvian.boxes import overlaps
 
 PICTURE_HW = (192, 256)
 Update = Callable[[np.ndarray, np.ndarray], np.ndarray]

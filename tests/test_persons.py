@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from torch import Tensor
 
 import vitruvian as vt
 from vitruvian.errors import UsageError
@@ -13,9 +17,13 @@ from vitruvian.media.items import Entry, Failure, Item
 from vitruvian.network_stage import PART, Finished
 from vitruvian.people import random_scene, render
 from vitruvian.predict import Model, Road
-from vitruvian.tasks.base import Region
+from vitruvian.tasks.base import Geometry, Provenance, Region
+from vitruvian.tasks.dense import DenseResult
+from vitruvian.tasks.depth import Depth, DepthTask
 from vitruvian.tasks.detect import Detections
+from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
+from vitruvian.tasks.seg import Segmentation
 
 NOBODY = np.full((120, 160, 3), 90, np.uint8)
 
@@ -111,3 +119,56 @@ def test_a_follower_sees_every_picture_in_order_and_names_persons(pose: Model, g
 def test_unsuitable_detectors_are_refused(name: str, detector: str, words: str) -> None:
     with pytest.raises(UsageError, match=words):
         vt.load(name, device="cpu", detector=detector)
+
+
+@pytest.mark.parametrize("task", ["seg", "depth", "normal"])
+def test_maps_of_persons_one_by_one(task: str, group: np.ndarray) -> None:
+    name = f"sapiens-{task}-nano"
+    model = vt.load(name, device="cpu", dtype="float32", micro_batch=4, detector="detector-nano")
+    first, nobody = model([group, NOBODY])
+    assert isinstance(first, DenseResult)
+    assert isinstance(nobody, DenseResult)
+    assert first.persons is not None
+    assert nobody.persons is not None
+    count = len(first.persons.regions)
+    assert count >= 2
+    assert set(np.unique(first.persons.owner_HW)) == set(range(count + 1))
+    assert not nobody.persons.regions
+    assert not nobody.persons.owner_HW.any()
+    assert len(first.line()["persons"]) == count
+    if isinstance(first, Segmentation):
+        assert ((first.labels_HW > 0) == (first.persons.owner_HW > 0)).all()
+        return
+    values = first.depth_HW if isinstance(first, Depth) else first.normals_HW3[..., 0]  # type: ignore[attr-defined]
+    assert (np.isfinite(values) == (first.persons.owner_HW > 0)).all()
+
+
+def test_a_lone_person_in_a_tight_crop_is_the_picture_of_that_crop() -> None:
+    """A person whose crop is the whole picture gets what the whole picture would get, where the box reaches."""
+    view = render(random_scene(90_000_007, persons=1, height=256, width=192, framing="full"))
+    model = vt.load("sapiens-normal-nano", device="cpu", dtype="float32", micro_batch=1)
+    (whole,) = model(view.image_HW3)
+    (alone,) = model(view.image_HW3, regions_of=lambda item: [Region(box_xyxy=(0, 0, 192, 256))])
+    assert isinstance(whole, Normals)
+    assert isinstance(alone, Normals)
+    np.testing.assert_array_equal(whole.normals_HW3, alone.normals_HW3)
+
+
+def test_a_crowd_leaves_no_pile_of_rows(group: np.ndarray) -> None:
+    """What the network says of a person is finished and let go while the others of the crowd are still looked at."""
+    model = vt.load("sapiens-depth-nano", device="cpu", dtype="float32", micro_batch=2)
+    rows: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    class Watched(DepthTask):
+        def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Depth]:
+            rows.append(weakref.ref(tensors["depth"]))
+            alive.append(sum(row() is not None for row in rows))
+            return super().finish(tensors, geometry, provenance)
+
+    watched = replace(model, task=Watched(input_hw=model.task.input_hw))
+    boxes = [Region(box_xyxy=(float(x), 0.0, float(x) + 60, 200.0)) for x in range(101)]
+    (found,) = watched(group, regions_of=lambda item: boxes)
+    assert isinstance(found, Depth)
+    assert len(rows) == 101
+    assert max(alive) < 60

@@ -21,6 +21,7 @@ from vitruvian.tasks.normal import CAMERA, PUBLISHED, NormalFrame, NormalTask
 from vitruvian.tasks.pose import PoseTask
 from vitruvian.tasks.seg import SegTask
 from vitruvian.zoo import ALIASES, MODELS, LocalFile, PackagedFile, find, spec_of_file
+from vitruvian.zoo.published_detectors import PUBLISHED_DETECTORS
 
 TASK_TYPES = {
     "pose": PoseTask,
@@ -42,7 +43,7 @@ def test_the_catalogue_is_complete() -> None:
         for suffix in kinds.get(task, [""])
     } - {"sapiens-pose-2b-308"}
     nano = {f"sapiens-{task}-nano" for task in ("pose", "seg", "depth", "normal", "pretrain")}
-    assert MODELS.keys() == published | nano | {"detector-nano"}
+    assert MODELS.keys() == published | nano | {"detector-nano"} | PUBLISHED_DETECTORS.keys()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -54,7 +55,7 @@ def test_every_model_has_its_task_and_licence(name: str) -> None:
     assert task.name == spec.task
     assert task.input_hw == spec.config.input_hw
     nano = name.endswith("-nano")
-    assert spec.licence == ("apache-2.0" if nano else "cc-by-nc-4.0")
+    assert spec.licence == ("apache-2.0" if nano or spec.task == "detect" else "cc-by-nc-4.0")
     assert spec.embedded == nano
     if isinstance(task, NormalTask):
         assert task.frame == spec.normal_frame == (CAMERA if nano else PUBLISHED)
@@ -117,7 +118,7 @@ def test_published_files_have_their_published_names(name: str, repo_id: str, fil
 
 def test_every_published_file_belongs_to_its_size_and_is_named_once() -> None:
     seen = set()
-    for name, spec in MODELS.items():
+    for name, spec in zoo.SAPIENS_MODELS.items():
         if not spec.files or spec.embedded:
             continue
         (file,) = spec.files

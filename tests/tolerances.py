@@ -35,3 +35,7 @@ WARP_LEVELS = 2
 
 LABEL_SHARE = 0.995
 """Share of pixels with equal labels."""
+
+PUBLISHED_DETECTOR_ABS = 1e-3
+"""Published detectors with random weights, float32: batch norms folded, other batches; refinement step after step lets
+rounding grow to 2e-4, and in float64 the same comparison meets 4e-15."""

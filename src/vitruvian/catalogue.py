@@ -12,7 +12,7 @@ from vitruvian.errors import UsageError
 UNCONFIRMED = "(?)"
 HEADINGS = ("model", "also", "task", "size", "input", "licence", "weights")
 ADVICE = (
-    f"{UNCONFIRMED} nobody has confirmed this id yet; the index page is facebook/sapiens on the hub.\n"
+    f"{UNCONFIRMED} nobody has confirmed this id yet; facebook/sapiens on the hub lists the Sapiens files.\n"
     "Which should I use? The nano models to try things (nothing to download, small and imprecise); of the others the "
     "larger the better and slower: 0.3b to 2b hold 1.3 to 8.7 GB of float32 weights."
 )

@@ -41,8 +41,8 @@ SHORT_NAMES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": 
 AUTO, NONE = "auto", "none"
 """What `detector` may say beside a name."""
 
-PERSON_WISE: tuple[zoo.TaskName, ...] = ("pose",)
-"""Tasks that can look at one person at a time."""
+PERSON_WISE: tuple[zoo.TaskName, ...] = ("pose", "seg", "depth", "normal")
+"""Tasks that can look at one person at a time; pose does unless told otherwise, the others when a detector is named."""
 
 DETECTOR_BATCH = 8
 """Pictures per call of a detector: it is fast beside what follows, and whole pictures wait for its batch to fill."""
@@ -105,7 +105,8 @@ def load(
         max_latency_ms: longest network call.
         random_weights: noise instead of the published weights, for measurements.
         detector: what finds the persons that the model looks at one by one: a catalogue name or a file; `auto`: the
-            embedded detector for pose, nothing for the other tasks; `none`: whole pictures.
+            embedded detector for pose, nothing for the other tasks, which then look at whole pictures; `none`: whole
+            pictures.
         whole_if_nobody: look at the whole picture where the detector finds nobody.
         accept_licence: licences that were read and accepted.
         ask: asks a person about a licence.

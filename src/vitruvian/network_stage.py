@@ -2,12 +2,14 @@
 
 In: pictures with the regions to look at. Out: pictures with their results, in the same order; a `Failure` passes by. At
 most a few pictures are held. Batches fill across pictures, grouped by canvas shape, never padded with blanks; many
-regions of one picture spread over several. The network dominates time; canvases and rows in line dominate memory.
+regions of one picture spread over several, and each is finished and let go as soon as the network has seen it. The
+network dominates time; canvases and rows in line dominate memory.
 """
 
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -25,7 +27,7 @@ from vitruvian.media.items import Failure, Item
 from vitruvian.media.sinks import FolderSink
 from vitruvian.running.engine import Engine, NonFinite, Row
 from vitruvian.stages import ordered_map
-from vitruvian.tasks.base import Geometry, Origin, Provenance, Region, Result, Sink, Task
+from vitruvian.tasks.base import Gathering, Geometry, Origin, Provenance, Region, Result, Sink, Task
 
 Results = Sequence[Result]
 T = TypeVar("T")
@@ -58,42 +60,47 @@ Outcome = Finished | Failure
 
 
 @dataclass(kw_only=True, slots=True)
-class _Pending:
+class _Picture:
     """A picture on its way; its regions may be in different batches."""
 
     item: Item
-    rows: list[Row | None]
-    geometries: list[Geometry | None]
+    pieces: int
+    """Number of its regions; 1 where there is none, for the piece that stands for it."""
+    gathering: Gathering
+    finished: int = 0
     failure: Failure | None = None
     """Why a region of it cannot be looked at."""
-    in_line: bool = False
-    """Whether it has its place among the pictures; it may have left again already, with a failure."""
-
-    @property
-    def complete(self) -> bool:
-        return self.failure is not None or all(row is not None for row in self.rows)
+    gone: bool = False
+    """Whether it left with a failure; what is left of it is dropped."""
+    turn: Lock = field(default_factory=Lock)
+    """Held while a region's results are added."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Part:
     """Some regions of a picture, to be cut out together."""
 
-    pending: _Pending
+    picture: _Picture
     first: int
     """Place of the first of them in the picture."""
     regions: Sequence[Region | None]
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Canvas:
-    """One region in line for the network."""
+@dataclass(kw_only=True, slots=True)
+class _Piece:
+    """One region in line for the network, or what stands for a picture without any and for one that failed."""
 
-    pending: _Pending
-    place: int
-    pixels_HW3: np.ndarray
+    picture: _Picture
+    place: int = 0
+    geometry: Geometry | None = None
+    pixels_HW3: np.ndarray | None = None
+    """The canvas, until the network has seen it."""
+    row: Row | None = None
+    """What the network said, until it is finished."""
 
-
-_Cut = tuple[_Pending, Sequence[_Canvas]]
+    @property
+    def ready(self) -> bool:
+        return self.geometry is None or self.row is not None
 
 
 @dataclass(slots=True)
@@ -137,113 +144,151 @@ class NetworkStage:
     def run(self, stream: Iterator[Asked | Failure]) -> Iterator[Finished | Failure]:
         """Results of every picture, in order."""
         cut = past_failures(self._guarded("preparing", self._cut))
-        canvases = ordered_map(cut, _parts(stream), self.pool, ahead=self.ahead)
-        rows = self._through_network(canvases)
+        pieces = ordered_map(cut, self._parts(stream), self.pool, ahead=self.ahead)
+        rows = self._through_network(pieces)
         finish = past_failures(self._guarded("finishing", self._finish))
-        return ordered_map(finish, rows, self.pool, ahead=self.ahead)
+        return self._pictures(ordered_map(finish, rows, self.pool, ahead=self.ahead))
 
     def _guarded(self, what: str, function: Callable[[Any], T]) -> Callable[[Any], T]:
         """The function, tried again alone where memory runs out."""
         return lambda element: self.engine.guarded(f"{what} one picture", function, element)
 
-    def _cut(self, part: _Part) -> _Cut:
+    def _parts(self, stream: Iterator[Asked | Failure]) -> Iterator[_Part | Failure]:
+        """Pictures as a few regions at a time; one without regions still passes, as one part."""
+        for asked in stream:
+            if isinstance(asked, Failure):
+                yield asked
+                continue
+            pieces = max(1, len(asked.regions))
+            source_hw = (asked.item.image_HW3.shape[0], asked.item.image_HW3.shape[1])
+            gathering = self.task.gather(source_hw, self.provenance)
+            picture = _Picture(item=asked.item, pieces=pieces, gathering=gathering)
+            for first in range(0, pieces, PART):
+                yield _Part(picture=picture, first=first, regions=asked.regions[first : first + PART])
+
+    def _cut(self, part: _Part) -> Sequence[_Piece]:
         """Canvases of some regions; a region that cannot be cut out fails the picture."""
-        pending, canvases = part.pending, []
-        if pending.failure is not None:
-            return pending, ()
+        picture, pieces = part.picture, []
+        if picture.failure is not None:
+            return (_Piece(picture=picture),)
         with self.timings.measure(f"{self.name}prepare"):
             for place, region in enumerate(part.regions, part.first):
                 try:
-                    pixels_HW3, pending.geometries[place] = self.task.prepare(pending.item.image_HW3, region)
+                    pixels_HW3, geometry = self.task.prepare(picture.item.image_HW3, region)
                 except InputError as error:
-                    item = pending.item
-                    pending.failure = Failure(name=item.name, index=item.index, reason=str(error))
-                    return pending, ()
-                canvases.append(_Canvas(pending=pending, place=place, pixels_HW3=pixels_HW3))
-        return pending, canvases
+                    picture.failure = _failure(picture.item, str(error))
+                    break
+                pieces.append(_Piece(picture=picture, place=place, geometry=geometry, pixels_HW3=pixels_HW3))
+        if picture.failure is not None or not pieces:
+            return (_Piece(picture=picture),)
+        return pieces
 
-    def _through_network(self, stream: Iterator[_Cut | Failure]) -> Iterator[_Pending | Failure]:
-        """Run micro-batches and let pictures out whole and in order."""
-        line: list[_Pending | Failure] = []
+    def _through_network(self, stream: Iterator[Sequence[_Piece] | Failure]) -> Iterator[_Piece | Failure]:
+        """Run micro-batches and let regions out in order."""
+        line: deque[_Piece | Failure] = deque()
         at_once = self.workers if self.one_core_each else 1
         batches = self._micro_batches(stream, line, at_once)
         beside = ordered_map(self._forward, batches, self.pool, ahead=at_once) if at_once > 1 else None
         for _ in beside or self._row_by_row(batches):
-            yield from _take_complete(line)
-        yield from _take_complete(line)
+            yield from _take_ready(line)
+        yield from _take_ready(line)
 
     def _micro_batches(
-        self, stream: Iterator[_Cut | Failure], line: list[_Pending | Failure], at_once: int
-    ) -> Iterator[list[_Canvas]]:
-        """Put pictures in line and fill batches across them, grouped by canvas shape, as large as the engine wants."""
-        groups: dict[tuple[int, ...], list[_Canvas]] = {}
+        self, stream: Iterator[Sequence[_Piece] | Failure], line: deque[_Piece | Failure], at_once: int
+    ) -> Iterator[list[_Piece]]:
+        """Put regions in line and fill batches across pictures, grouped by canvas shape, as the engine wants them."""
+        groups: dict[tuple[int, ...], list[_Piece]] = {}
         longest = MIN_LINE
         for element in stream:
+            pieces: Sequence[_Piece] = ()
             if isinstance(element, Failure):
                 line.append(element)
-                yield []  # nothing to run, but the line may move
-                continue
-            pending, canvases = element
-            if not pending.in_line:
-                pending.in_line = True
-                line.append(pending)
-            for canvas in canvases:
-                shape = canvas.pixels_HW3.shape[:2]
+            else:
+                pieces = [piece for piece in element if piece.pixels_HW3 is not None]
+                line.extend(element)
+            for piece in pieces:
+                assert piece.pixels_HW3 is not None
+                shape = piece.pixels_HW3.shape[:2]
                 group = groups.setdefault(shape, [])
-                group.append(canvas)
+                group.append(piece)
                 wanted = self.engine.wanted_batch((shape[0], shape[1]))
                 longest = max(MIN_LINE, wanted * (at_once + 1))
                 if len(group) >= wanted:
                     yield groups.pop(shape)
-            if not canvases:
-                yield []
+            if not pieces:
+                yield []  # nothing to run, but the line may move
             if len(line) > longest:  # a rare canvas shape must not hold up the pictures behind it
                 yield from groups.values()
                 groups.clear()
         yield from groups.values()
 
-    def _forward(self, group: list[_Canvas]) -> None:
+    def _forward(self, group: list[_Piece]) -> None:
         """A whole group, beside others."""
         with self.timings.measure(f"{self.name}network"):
-            rows = self.engine.run([canvas.pixels_HW3 for canvas in group])
-        for row, canvas in zip(rows, group, strict=True):
-            canvas.pending.rows[canvas.place] = row
+            rows = self.engine.run(_canvases(group))
+        for row, piece in zip(rows, group, strict=True):
+            piece.row, piece.pixels_HW3 = row, None
 
-    def _row_by_row(self, groups: Iterator[list[_Canvas]]) -> Iterator[None]:
-        """Where one group runs at a time: finished pictures leave while the rest of a split group still runs."""
+    def _row_by_row(self, groups: Iterator[list[_Piece]]) -> Iterator[None]:
+        """Where one group runs at a time: finished regions leave while the rest of a split group still runs."""
         for group in groups:
-            waiting = list(group)
-            rows = self.engine.rows([canvas.pixels_HW3 for canvas in waiting])
+            rows = self.engine.rows(_canvases(group))
             yield None  # nothing to run, perhaps, but the line may move
-            while waiting:
+            for piece in group:
                 with self.timings.measure(f"{self.name}network"):
-                    waiting[0].pending.rows[waiting[0].place] = next(rows)
-                del waiting[0]  # its tensors go with the picture
+                    piece.row, piece.pixels_HW3 = next(rows), None
                 yield None
 
     @torch.inference_mode()
-    def _finish(self, pending: _Pending) -> Finished | Failure:
-        if pending.failure is not None:
-            return pending.failure
+    def _finish(self, piece: _Piece) -> _Picture:
+        """What a region shows, added to its picture."""
+        picture, geometry, row = piece.picture, piece.geometry, piece.row
+        if picture.failure is not None or geometry is None:
+            return picture
+        assert row is not None
+        if isinstance(row, NonFinite):
+            picture.failure = _failure(picture.item, row.reason)
+            return picture
         with self.timings.measure(f"{self.name}finish"):
-            task, provenance, item = self.task, self.provenance, pending.item
-            parts: list[Result] = []
-            for geometry, row in zip(pending.geometries, pending.rows, strict=True):
-                assert row is not None
-                assert geometry is not None
-                if isinstance(row, NonFinite):
-                    return Failure(name=item.name, index=item.index, reason=row.reason)
-                parts += task.finish(row, geometry, provenance)
-            source_hw = (item.image_HW3.shape[0], item.image_HW3.shape[1])
-            origin = Origin(
-                name=item.name,
-                index=item.index,
-                time_s=item.time_s,
-                image_HW3=item.image_HW3,
-                open_sink=lambda folder: _folder_sink(folder, item.name, joined),
-            )
-            joined = [replace(result, origin=origin) for result in task.join(parts, source_hw, provenance)]
+            results = self.task.finish(row, geometry, self.provenance)
+            with picture.turn:
+                picture.gathering.add(piece.place, geometry, results)
+        piece.row = None  # its tensors are not needed while the others of a crowd come
+        return picture
+
+    def _pictures(self, stream: Iterator[_Picture | Failure]) -> Iterator[Finished | Failure]:
+        """Pictures whose regions are all finished, each once."""
+        for picture in stream:
+            if isinstance(picture, Failure):
+                yield picture
+                continue
+            picture.finished += 1
+            if picture.failure is not None:
+                if not picture.gone:
+                    yield picture.failure
+                picture.gone = True
+            elif picture.finished == picture.pieces:
+                yield self._joined(picture)
+
+    def _joined(self, picture: _Picture) -> Finished:
+        item = picture.item
+        origin = Origin(
+            name=item.name,
+            index=item.index,
+            time_s=item.time_s,
+            image_HW3=item.image_HW3,
+            open_sink=lambda folder: _folder_sink(folder, item.name, joined),
+        )
+        joined = [replace(result, origin=origin) for result in picture.gathering.results()]
         return Finished(item=item, results=joined)
+
+
+def _failure(item: Item, reason: str) -> Failure:
+    return Failure(name=item.name, index=item.index, reason=reason)
+
+
+def _canvases(group: Sequence[_Piece]) -> list[np.ndarray]:
+    return [piece.pixels_HW3 for piece in group if piece.pixels_HW3 is not None]
 
 
 def _folder_sink(folder: Path, name: str, results: Results) -> Sink:
@@ -251,21 +296,12 @@ def _folder_sink(folder: Path, name: str, results: Results) -> Sink:
     return FolderSink(folder, frozenset(formats)).item(name)
 
 
-def _take_complete(line: list[_Pending | Failure]) -> Iterator[_Pending | Failure]:
-    while line and (isinstance(line[0], Failure) or line[0].complete):
-        yield line.pop(0)
-
-
-def _parts(stream: Iterator[Asked | Failure]) -> Iterator[_Part | Failure]:
-    """Pictures as a few regions at a time; one without regions still passes, as one part."""
-    for asked in stream:
-        if isinstance(asked, Failure):
-            yield asked
-            continue
-        count = len(asked.regions)
-        pending = _Pending(item=asked.item, rows=[None] * count, geometries=[None] * count)
-        for first in range(0, max(1, count), PART):
-            yield _Part(pending=pending, first=first, regions=asked.regions[first : first + PART])
+def _take_ready(line: deque[_Piece | Failure]) -> Iterator[_Piece | Failure]:
+    while line:
+        first = line[0]
+        if isinstance(first, _Piece) and not first.ready:
+            return
+        yield line.popleft()
 
 
 def past_failures(function: Callable[[Any], T]) -> Callable[[Any], T | Failure]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
+from vitruvian.errors import RefusedError, UsageError
 from vitruvian.evaluation import detection
 from vitruvian.evaluation.detection import Found, Sample
-from vitruvian.models.detectors import NANO_DETECTOR
+from vitruvian.zoo import PackagedFile
+from vitruvian.zoo.detectors import NANO_SCORE
 
 BOXES_P4 = np.array([[0, 0, 10, 20], [30, 0, 40, 20], [60, 0, 70, 20.0]])
 
@@ -25,7 +31,7 @@ def sample(boxes_P4: np.ndarray = BOXES_P4, counts: Sequence[bool] | None = None
 
 
 def found(boxes: Sequence[Sequence[float]], scores: Sequence[float]) -> Found:
-    return Found(boxes_D4=np.array(boxes, float).reshape(-1, 4), scores_D=np.array(scores, float))
+    return Found(boxes_D4=np.array(boxes, float).reshape(-1, 4), scores_D=np.array(scores, float), min_score=0.35)
 
 
 @pytest.mark.parametrize(
@@ -87,20 +93,14 @@ def test_average_precision_is_cocos() -> None:
     assert ours[0] == pytest.approx(judge.stats[1], abs=1e-6)
 
 
-def test_suppression_keeps_the_best_of_those_that_overlap() -> None:
-    boxes_D4 = np.array([[0, 0, 10, 10], [1, 0, 11, 10], [5, 0, 15, 10], [40, 40, 50, 50.0]])
-    assert detection.suppressed(boxes_D4, 0.6).tolist() == [0, 2, 3]
-    assert detection.suppressed(boxes_D4[:0], 0.6).tolist() == []
-
-
 def test_recall_by_share_counts_persons_of_each_range() -> None:
     finds = found(BOXES_P4[[0, 2]], [0.9, 0.1])
-    rows = detection.recall_by_share([sample()], [finds], (0.0, 0.5, 1.01), least_score=0.35)
+    rows = detection.recall_by_share([sample()], [finds], (0.0, 0.5, 1.01))
     assert rows == [(1, 1.0), (2, 0.0)]
 
 
 def test_false_finds_are_counted_from_a_score_on() -> None:
-    assert detection.false_finds([found(BOXES_P4, [0.9, 0.5, 0.1]), found([], [])], least_score=0.35) == 1.0
+    assert detection.false_finds([found(BOXES_P4, [0.9, 0.5, 0.1]), found([], [])]) == 1.0
 
 
 def test_held_out_pictures_repeat_and_their_boxes_hold_the_persons() -> None:
@@ -113,7 +113,33 @@ def test_held_out_pictures_repeat_and_their_boxes_hold_the_persons() -> None:
 
 
 def test_the_embedded_detector_finds_held_out_people() -> None:
-    network = detection.embedded_detector()
     samples = detection.held_out_samples(24, 0, 8)
-    finds = [detection.detect(network, sample.image_HW3, NANO_DETECTOR.input_hw) for sample in samples]
+    finds = detection.find(detection.loaded(), [sample.image_HW3 for sample in samples])
     assert detection.average_precision(samples, finds, 0.5) > 0.6
+    assert {found.min_score for found in finds} == {NANO_SCORE}
+
+
+def test_a_detector_trained_here_is_measured_from_its_file(tmp_path: Path) -> None:
+    embedded = PackagedFile(path="nano/detector.safetensors").locate()
+    path, tensors = tmp_path / "blind.safetensors", load_file(embedded)
+    blind = {**tensors, "logit.bias": torch.full_like(tensors["logit.bias"], -20)}
+    with safe_open(embedded, "pt") as file:
+        save_file(blind, path, metadata=file.metadata())
+    model = detection.loaded(path)
+    assert model.spec.name == "blind"
+    finds = detection.find(model, [sample.image_HW3 for sample in detection.held_out_samples(2, 2, 4)])
+    assert [len(found.scores_D) for found in finds] == [0, 0]
+
+
+@pytest.mark.parametrize("stored", [None, "{", "[]", '{"input_hw": [256, 256]}'])
+def test_detector_files_without_a_configuration_are_refused(tmp_path: Path, stored: str | None) -> None:
+    tensors = load_file(PackagedFile(path="nano/detector.safetensors").locate())
+    path = tmp_path / "other.safetensors"
+    save_file(tensors, path, metadata=stored and {"vitruvian_config": stored})
+    with pytest.raises(RefusedError, match=r"other\.safetensors with a 'vitruvian_config' that cannot be read"):
+        detection.loaded(path)
+
+
+def test_what_detects_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="expected a detector"):
+        detection.loaded("sapiens-seg-nano")

@@ -67,8 +67,10 @@ def test_discrepancy_ignores_scale_and_shift() -> None:
     assert TASK.discrepancy(replace(a, depth_HW=a.depth_HW * 2 + 1), a)["relative"] < 1e-6
     assert TASK.discrepancy(run(torch.rand(1, 1, 16, 12)), a)["relative"] > 0.05
     seg = Segmentation(provenance=PROVENANCE, labels_HW=np.zeros((60, 80), np.uint8), label_set=label_set(28))
-    with pytest.raises(UsageError, match="two depth maps"):
+    with pytest.raises(UsageError, match="got a seg result; expected depth"):
         TASK.discrepancy(a, seg)
+    with pytest.raises(UsageError, match="two depth maps"):
+        TASK.discrepancy(a, replace(a, depth_HW=a.depth_HW[1:]))
 
 
 def test_wrong_arrays_are_refused() -> None:

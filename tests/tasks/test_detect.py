@@ -10,7 +10,7 @@ import torch
 
 from vitruvian.errors import InputError, UsageError
 from vitruvian.tasks.base import Provenance, Region
-from vitruvian.tasks.detect import FAINT_SCORE, MOST, Detections, DetectTask, overlaps, suppressed
+from vitruvian.tasks.detect import FAINT_SCORE, MOST, Detections, DetectTask
 
 FROM = Provenance(model="m", weights_sha256="", licence="l")
 
@@ -83,14 +83,6 @@ def test_what_cannot_be_looked_at_is_refused() -> None:
         task.prepare(np.zeros((8, 8, 3), np.uint8), Region(box_xyxy=(0, 0, 4, 4)))
     with pytest.raises(InputError):
         task.prepare(np.zeros((8, 8), np.uint8), None)
-
-
-def test_overlaps_by_hand() -> None:
-    a = np.array([[0, 0, 2, 2], [5, 5, 5, 5]], np.float32)
-    b = np.array([[1, 0, 3, 2], [0, 0, 2, 2], [9, 9, 10, 10]], np.float32)
-    assert np.allclose(overlaps(a, b), [[1 / 3, 1, 0], [0, 0, 0]])
-    assert suppressed(np.array([[0, 0, 2, 2], [0, 0, 2, 2.1], [4, 4, 5, 5]]), 0.6).tolist() == [0, 2]
-    assert suppressed(np.zeros((0, 4)), 0.6).tolist() == []
 
 
 def test_an_audit_counts_persons_that_are_found_again() -> None:

@@ -13,7 +13,6 @@ from torch.nn import functional
 
 from tasks.sinks import PROVENANCE, KeepingSink, origin
 from vitruvian.errors import UsageError
-from vitruvian.tasks.base import Region
 from vitruvian.tasks.labels import label_set
 from vitruvian.tasks.seg import Segmentation, SegTask
 
@@ -51,11 +50,6 @@ def test_low_precision_logits_are_decided_in_float32() -> None:
     np.testing.assert_array_equal(run(task, logits).labels_HW, run(task, logits.float()).labels_HW)
 
 
-def test_regions_are_refused() -> None:
-    with pytest.raises(UsageError, match="leave the boxes out"):
-        SegTask(labels=LABELS).prepare(IMAGE, Region(box_xyxy=(0, 0, 1, 1)))
-
-
 def test_discrepancy_is_the_share_of_equal_labels() -> None:
     task = SegTask(labels=LABELS, input_hw=(32, 24))
     a = run(task, torch.randn(1, 28, 16, 12))
@@ -64,14 +58,6 @@ def test_discrepancy_is_the_share_of_equal_labels() -> None:
     assert task.discrepancy(a, replace(a, labels_HW=other)) == {"label_share": 0.75}
     with pytest.raises(UsageError, match="one picture"):
         task.discrepancy(a, replace(a, labels_HW=other[:5]))
-
-
-def test_join_returns_the_one_result() -> None:
-    task = SegTask(labels=LABELS, input_hw=(32, 24))
-    result = run(task, torch.randn(1, 28, 16, 12))
-    assert list(task.join([result], (60, 80), PROVENANCE)) == [result]
-    with pytest.raises(UsageError, match="got 0 seg results"):
-        task.join([], (60, 80), PROVENANCE)
 
 
 def test_files() -> None:

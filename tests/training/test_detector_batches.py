@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from vitruvian.models.detectors.nano import STRIDE
-from vitruvian.training.detector import pictures as room
 from vitruvian.training.detector.batches import IGNORED, PERSON, boxes_of, make_batch
 from vitruvian.training.detector.clutter import background_HW3, cover_HW
 from vitruvian.training.detector.looks import changed_HW3
-from vitruvian.training.detector.pictures import Pictures
+from vitruvian.training.detector.pictures import Pictures, rendered_pictures
 from vitruvian.training.detector.recipe import DetectorRecipe, Phase
 
 RECIPE = DetectorRecipe(pictures=6, longer_side=64, batch=8)
@@ -23,11 +20,7 @@ PHASE = Phase(canvas_hw=SIZE_HW, plain_share=0.4, mosaic_share=0.3, whole_share=
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Pictures:
-    folder: Path = tmp_path_factory.mktemp("pictures")
-    for name, (shape, dtype) in room._layout(RECIPE).items():
-        np.save(folder / f"{name}.npy", np.zeros(shape, dtype))
-    room._render_chunk(RECIPE, folder, 0)
-    return Pictures(**{name: np.load(folder / f"{name}.npy") for name in room._layout(RECIPE)})
+    return rendered_pictures(RECIPE, tmp_path_factory.mktemp("pictures"), workers=1, report=lambda line: None)
 
 
 def test_a_step_always_gives_the_same_batch_and_another_step_another(pictures: Pictures) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
 from vitruvian.people import random_scene, render
-from vitruvian.training.detector import pictures as room
 from vitruvian.training.detector.pictures import (
     MAX_PERSONS,
     Pictures,
@@ -23,25 +20,6 @@ from vitruvian.training.detector.pictures import (
 from vitruvian.training.detector.recipe import DetectorRecipe
 
 RECIPE = DetectorRecipe(pictures=3, longer_side=48)
-
-
-@pytest.fixture
-def one_a_chunk(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Chunks of one picture, rendered in this process; fills with the first picture of each rendered chunk."""
-    rendered: list[int] = []
-    render_chunk = room._render_chunk
-
-    def noted(recipe: DetectorRecipe, folder: Path, start: int) -> None:
-        rendered.append(start)
-        render_chunk(recipe, folder, start)
-
-    def pool(workers: int, mp_context: Any) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1)
-
-    monkeypatch.setattr(room, "CHUNK", 1)
-    monkeypatch.setattr(room, "_render_chunk", noted)
-    monkeypatch.setattr(room, "ProcessPoolExecutor", pool)
-    return rendered
 
 
 def check_stored(pictures: Pictures, recipe: DetectorRecipe) -> None:
@@ -58,18 +36,23 @@ def check_stored(pictures: Pictures, recipe: DetectorRecipe) -> None:
         assert not pictures.pixels_NP[index, persons:].any()
 
 
-def test_pictures_come_back_as_rendered_and_only_once(tmp_path: Path, one_a_chunk: list[int]) -> None:
+def test_pictures_come_back_as_rendered(tmp_path: Path) -> None:
     check_stored(rendered_pictures(RECIPE, tmp_path, workers=1, report=lambda line: None), RECIPE)
-    (tmp_path / "chunk_0000001.done").unlink()
-    check_stored(rendered_pictures(RECIPE, tmp_path, workers=1, report=lambda line: None), RECIPE)
-    assert one_a_chunk == [0, 1, 2, 1]
 
 
-def test_another_recipe_draws_everything_anew(tmp_path: Path, one_a_chunk: list[int]) -> None:
+def test_another_recipe_is_rendered_anew(tmp_path: Path) -> None:
     other = replace(RECIPE, seed=RECIPE.seed + 50, longer_side=40)
     rendered_pictures(RECIPE, tmp_path, workers=1, report=lambda line: None)
     check_stored(rendered_pictures(other, tmp_path, workers=1, report=lambda line: None), other)
-    assert one_a_chunk == [0, 1, 2] * 2
+
+
+def test_the_note_in_the_folder_is_that_of_earlier_versions(tmp_path: Path) -> None:
+    """Rendering takes minutes; a folder is kept as long as its pictures would be the same."""
+    rendered_pictures(RECIPE, tmp_path, workers=1, report=lambda line: None)
+    assert (tmp_path / "drawn_by.json").read_text(encoding="utf-8") == (
+        '{"pictures": 3, "longer_side": 48, "aspects": [0.5625, 0.6666666666666666, 0.75, 1.0, 1.3333333333333333, '
+        '1.5, 1.7777777777777777], "empty_share": 0.05, "single_share": 0.15, "crowd_share": 0.1, "seed": 31000000}'
+    )
 
 
 @pytest.mark.parametrize(("aspect", "size_hw"), [(16 / 9, (27, 48)), (1.0, (48, 48)), (9 / 16, (48, 27))])

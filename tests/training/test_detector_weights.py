@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,6 @@ from torch import nn
 from tolerances import STREAMED_REL
 from vitruvian.models.detectors import DetectorConfig, NanoDetector
 from vitruvian.training.detector import __main__ as job
-from vitruvian.training.detector import pictures
 from vitruvian.training.detector.network import TrainedDetector, trainable_detector
 from vitruvian.training.detector.recipe import DetectorRecipe, Phase
 from vitruvian.training.detector.weights import folded, write_weights
@@ -69,12 +67,7 @@ def test_the_whole_job_is_repeatable(tmp_path: Path, monkeypatch: pytest.MonkeyP
         loop=replace(LoopConfig(steps=2, lr=1e-3), log_every=1, checkpoint_every=2),
     )
     monkeypatch.setattr(job, "NANO_DETECTOR", SMALL)
-
-    def pool(workers: int, mp_context: object) -> ThreadPoolExecutor:
-        return ThreadPoolExecutor(1)
-
-    monkeypatch.setattr(pictures, "ProcessPoolExecutor", pool)
     for name in ("a", "b"):
-        job.train(recipe, tmp_path / name, threads=1)
+        job.train_detector(recipe, tmp_path / name, threads=1)
     first, second = (load_file(tmp_path / name / "detector.safetensors") for name in ("a", "b"))
     assert all(torch.equal(first[key], second[key]) for key in first)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import fields, replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from torch import Tensor
 from training import dots
 from vitruvian.models.sapiens.config import NANO_BACKBONE
 from vitruvian.training.nano import batches
-from vitruvian.training.nano.batches import Ahead, Batch, Crop, make_batch
+from vitruvian.training.nano.batches import Batch, Crop, make_batch
 from vitruvian.training.nano.pictures import Pictures
 from vitruvian.training.nano.recipe import NanoRecipe
 
@@ -192,27 +191,6 @@ def test_a_batch_is_a_function_of_recipe_and_step_alone(pictures: Pictures) -> N
     assert same(make_batch(pictures, recipe, 7), first)
     assert not same(make_batch(pictures, recipe, 8), first)
     assert not same(make_batch(pictures, replace(recipe, seed=1), 7), first)
-
-
-def test_batches_made_ahead_are_the_same_batches(pictures: Pictures) -> None:
-    def make(step: int) -> Any:
-        return make_batch(pictures, NanoRecipe(batch=1), step)
-
-    ahead = Ahead(make)
-    for step in (5, 6, 7, 2, 3):  # a jump, as after a resumed run
-        assert same(ahead(step), make(step))
-
-
-def test_an_error_in_a_batch_made_ahead_reaches_the_loop() -> None:
-    def make(step: int) -> Any:
-        if step == 1:
-            raise ValueError("torn file")
-        return step
-
-    ahead: Any = Ahead(make)
-    assert ahead(0) == 0
-    with pytest.raises(ValueError, match="torn file"):
-        ahead(1)
 
 
 def test_drawn_crops_serve_the_three_uses(pictures: Pictures) -> None:

@@ -95,12 +95,11 @@ class Subject:
     def results(self, raw: Mapping[str, Tensor], picture: int) -> Result:
         """Of one picture from the raw outputs of its crops."""
         tensors = self.task.finish_tensors(raw)
-        parts: list[Result] = []
+        gathering = self.task.gather(self.crops[picture][0].geometry.source_hw, self.found.provenance)
         for place, crop in enumerate(self.crops[picture]):
             row = {name: value[place] for name, value in tensors.items()}
-            parts += self.task.finish(row, crop.geometry, self.found.provenance)
-        source_hw = self.crops[picture][0].geometry.source_hw
-        return self.task.join(parts, source_hw, self.found.provenance)[0]
+            gathering.add(place, crop.geometry, self.task.finish(row, crop.geometry, self.found.provenance))
+        return gathering.results()[0]
 
 
 @dataclass(kw_only=True)

@@ -4,40 +4,37 @@ Held-out seeds -> pictures with boxes of what is visible; those and found boxes 
 between the outer edges of pixels (0 is the left edge of the first column), as COCO's. Rendering dominates: some 60 ms a
 picture.
 
-`python -m vitruvian.evaluation.detection [--pictures N]` prints the tables of the embedded detector and one JSON line.
+`python -m vitruvian.evaluation.detection [--pictures N] [--detector NAME|FILE]` prints the table of a
+detector, the embedded one if none is named, and one JSON line.
 """
 
-# Shape suffixes: P true persons, D found boxes, T overlap thresholds, H W picture or canvas, N cells, 4 = box.
+# Shape suffixes: P true persons, D found boxes, T overlap thresholds, H W picture or canvas, 4 = box.
 
 from __future__ import annotations
 
 import argparse
 import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from importlib import resources
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
-import cv2
 import numpy as np
-import torch
-from safetensors.torch import load_file
-from torch import nn
 
-from vitruvian.models.detectors.nano import NANO_DETECTOR, build_detector
+from vitruvian import zoo
+from vitruvian.boxes import overlaps
+from vitruvian.errors import UsageError
+from vitruvian.loading import load
 from vitruvian.people import render
+from vitruvian.predict import Model
+from vitruvian.tasks.detect import Detections
 from vitruvian.training.detector.pictures import shaped_scene, visible_shares
 from vitruvian.training.detector.recipe import DetectorRecipe
 
 OVERLAPS_T = np.linspace(0.5, 0.95, 10)
 """Thresholds of COCO's AP@0.5:0.95."""
 _RECALLS_R = np.linspace(0, 1, 101)
-NMS_OVERLAP, MOST = 0.5, 300
-"""Of found boxes that overlap more than this only the best counts; at most so many are looked at."""
-WORKING_SCORE = 0.35
-"""Finds below this score are not counted as false finds of empty pictures."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,9 +55,8 @@ class Found:
 
     boxes_D4: np.ndarray
     scores_D: np.ndarray
-
-
-Detector = Callable[[np.ndarray], Found]
+    min_score: float
+    """From here on a box counts as a person; average precision looks at all."""
 
 
 def held_out_samples(pictures: int, fewest: int, most: int, *, first: int = 0) -> list[Sample]:
@@ -86,39 +82,26 @@ def _sample(recipe: DetectorRecipe, seed: int, fewest: int, most: int) -> Sample
     )
 
 
-def detect(network: nn.Module, image_HW3: np.ndarray, input_hw: tuple[int, int]) -> Found:
-    """The published post-processing in its simplest form: sigmoid, best 100, greedy suppression."""
-    height, width = image_HW3.shape[:2]
-    shrinks = height > input_hw[0] or width > input_hw[1]
-    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    canvas_HW3 = np.asarray(cv2.resize(image_HW3, input_hw[::-1], interpolation=how), np.uint8)
-    with torch.inference_mode():
-        raw = network(torch.from_numpy(canvas_HW3).permute(2, 0, 1)[None].float() / 255)
-    scores_N, boxes_N4 = raw["logits"][0].float().sigmoid().numpy(), raw["boxes"][0].float().numpy()
-    best_D = np.argsort(-scores_N, kind="stable")[:MOST]
-    centre_D2, size_D2 = boxes_N4[best_D, :2], boxes_N4[best_D, 2:]
-    boxes_D4 = np.concatenate([centre_D2 - size_D2 / 2, centre_D2 + size_D2 / 2], axis=1).clip(0, 1)
-    kept = suppressed(boxes_D4, NMS_OVERLAP)
-    return Found(boxes_D4=boxes_D4[kept] * (width, height, width, height), scores_D=scores_N[best_D][kept])
+def loaded(name: str | Path = zoo.DEFAULT_MODELS["detect"]) -> Model:
+    """A detector of the catalogue, or of a file, in float32 on the CPU.
+
+    Raises:
+        UsageError: no such name, or it detects nothing.
+        RefusedError: a file that holds no detector.
+    """
+    model = load(name, dtype="float32", device="cpu")
+    if model.spec.task != "detect":
+        raise UsageError(f"got {name}, a {model.spec.task} model; expected a detector; `vitruvian models` lists them")
+    return model
 
 
-def suppressed(boxes_D4: np.ndarray, overlap: float) -> np.ndarray:
-    """Indices of boxes, best first in and out, that no better kept box overlaps by more than `overlap`."""
-    overlap_DD = overlaps(boxes_D4, boxes_D4)
-    kept: list[int] = []
-    for index in range(len(boxes_D4)):
-        if not kept or overlap_DD[index, kept].max() <= overlap:
-            kept.append(index)
-    return np.array(kept, np.int64)
-
-
-def overlaps(a_D4: np.ndarray, b_P4: np.ndarray) -> np.ndarray:
-    """Intersection over union of every box of one list with every box of the other, (D,P)."""
-    low = np.maximum(a_D4[:, None, :2], b_P4[None, :, :2])
-    high = np.minimum(a_D4[:, None, 2:], b_P4[None, :, 2:])
-    common_DP = (high - low).clip(0).prod(axis=2)
-    area_D, area_P = ((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1) for boxes in (a_D4, b_P4))
-    return common_DP / np.maximum(area_D[:, None] + area_P[None] - common_DP, 1e-9)
+def find(model: Model, images: Sequence[np.ndarray]) -> list[Found]:
+    """What a detector finds on the road that pictures of users take; what it forgets there is not found here."""
+    return [
+        Found(boxes_D4=found.boxes_P4, scores_D=found.scores_P, min_score=found.min_score)
+        for found in model(images)
+        if isinstance(found, Detections)
+    ]
 
 
 def matched(sample: Sample, found: Found, overlap: float) -> tuple[np.ndarray, np.ndarray]:
@@ -157,10 +140,10 @@ def average_precision(samples: Sequence[Sample], finds: Sequence[Found], overlap
 
 
 def recall_by_share(
-    samples: Sequence[Sample], finds: Sequence[Found], edges: Sequence[float], *, least_score: float = WORKING_SCORE
+    samples: Sequence[Sample], finds: Sequence[Found], edges: Sequence[float]
 ) -> list[tuple[int, float]]:
-    """Per range of visible shares: persons, and the part of them that is found (overlap 0.5) at a working score."""
-    found_P = np.concatenate([matched(s, _above(f, least_score), 0.5)[1] for s, f in zip(samples, finds, strict=True)])
+    """Per range of visible shares: persons, and the part of them that is found (overlap 0.5) with enough certainty."""
+    found_P = np.concatenate([matched(s, _certain(f), 0.5)[1] for s, f in zip(samples, finds, strict=True)])
     share_P = np.concatenate([sample.share_P for sample in samples])
     counts_P = np.concatenate([sample.counts_P for sample in samples])
     rows = []
@@ -170,31 +153,23 @@ def recall_by_share(
     return rows
 
 
-def false_finds(finds: Sequence[Found], *, least_score: float = WORKING_SCORE) -> float:
-    """Mean number of boxes at a working score; of pictures without persons all are false."""
-    return float(np.mean([len(_above(found, least_score).scores_D) for found in finds]))
+def false_finds(finds: Sequence[Found]) -> float:
+    """Mean number of boxes that count as persons; of pictures without persons all are false."""
+    return float(np.mean([len(_certain(found).scores_D) for found in finds]))
 
 
-def _above(found: Found, least_score: float) -> Found:
-    kept_D = found.scores_D >= least_score
-    return Found(boxes_D4=found.boxes_D4[kept_D], scores_D=found.scores_D[kept_D])
+def _certain(found: Found) -> Found:
+    kept_D = found.scores_D >= found.min_score
+    return replace(found, boxes_D4=found.boxes_D4[kept_D], scores_D=found.scores_D[kept_D])
 
 
-def embedded_detector(path: Path | None = None) -> nn.Module:
-    """The embedded network in float32, or one of the same layout from another file."""
-    path = path or Path(str(resources.files("vitruvian").joinpath("data", "nano", "detector.safetensors")))
-    network = build_detector(NANO_DETECTOR, "cpu")
-    network.load_state_dict({key: value.float() for key, value in load_file(path).items()})
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-
-
-def evaluate(detector: Detector, pictures: int) -> dict[str, float]:
+def evaluate(model: Model, pictures: int) -> dict[str, float]:
     """All numbers of a detector over `pictures` held-out pictures for each range of person counts."""
     row: dict[str, float] = {}
     groups = {"0-8": (0, 8, 0), "0-2": (0, 2, 100_000), "3-8": (3, 8, 200_000), "9-20": (9, 20, 300_000)}
     for name, (fewest, most, first) in groups.items():
         samples = held_out_samples(pictures, fewest, most, first=first)
-        finds = [detector(sample.image_HW3) for sample in samples]
+        finds = find(model, [sample.image_HW3 for sample in samples])
         row[f"AP@0.5, {name} persons"] = average_precision(samples, finds, 0.5)
         if name == "0-8":
             row["AP@0.5:0.95, 0-8 persons"] = float(
@@ -204,7 +179,7 @@ def evaluate(detector: Detector, pictures: int) -> dict[str, float]:
             for low, (persons, recall) in zip(edges, recall_by_share(samples, finds, edges), strict=False):
                 row[f"recall of persons visible from {low:.0%} ({persons})"] = recall
     empty = held_out_samples(max(20, pictures // 4), 0, 0, first=400_000)
-    row["false finds per empty picture"] = false_finds([detector(sample.image_HW3) for sample in empty])
+    row["false finds per empty picture"] = false_finds(find(model, [sample.image_HW3 for sample in empty]))
     return row
 
 
@@ -212,11 +187,13 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(prog="python -m vitruvian.evaluation.detection")
     parser.add_argument("--pictures", type=int, default=300)
-    parser.add_argument("--weights", type=Path, help="another weight file of the same layout")
+    parser.add_argument(
+        "--detector", default=zoo.DEFAULT_MODELS["detect"], help="name of the catalogue or weight file [%(default)s]"
+    )
     arguments = parser.parse_args()
-    network = embedded_detector(arguments.weights)
+    model = loaded(arguments.detector)
     started = time.perf_counter()
-    found = evaluate(lambda image: detect(network, image, NANO_DETECTOR.input_hw), arguments.pictures)
+    found = evaluate(model, arguments.pictures)
     print("| measure | value |\n|---|---|")
     for measure, value in found.items():
         print(f"| {measure} | {value:.3f} |")

@@ -14,9 +14,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from vitruvian.boxes import overlaps
 from vitruvian.errors import UsageError
 from vitruvian.following.assignment import best_pairs
-from vitruvian.following.boxes import checked_boxes, overlaps
+from vitruvian.following.boxes import checked_boxes
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -1,32 +1,21 @@
-"""How much boxes overlap. Inputs -> outputs: two lists of boxes -> their intersections over unions. Negligible cost."""
+"""Boxes as following sees them: who is covered by whom, and what is no box. Negligible cost."""
 
-# Shape suffixes: P boxes of one list, Q of another, 4 = x0 y0 x1 y1.
+# Shape suffixes: P boxes, 4 = x0 y0 x1 y1.
 
 from __future__ import annotations
 
 import numpy as np
 
+from vitruvian.boxes import areas, intersections
 from vitruvian.errors import UsageError
 
 
-def overlaps(one_P4: np.ndarray, other_Q4: np.ndarray) -> np.ndarray:
-    """Intersection over union (P,Q), 0..1, of every box with every other; boxes without area overlap nothing."""
-    low_PQ2 = np.maximum(one_P4[:, None, :2], other_Q4[None, :, :2])
-    high_PQ2 = np.minimum(one_P4[:, None, 2:], other_Q4[None, :, 2:])
-    common_PQ = (high_PQ2 - low_PQ2).clip(0).prod(axis=2)
-    area_P, area_Q = ((boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1) for boxes in (one_P4, other_Q4))
-    union_PQ = area_P[:, None] + area_Q[None] - common_PQ
-    return np.divide(common_PQ, union_PQ, out=np.zeros_like(common_PQ), where=union_PQ > 0)
-
-
 def covered_shares(boxes_P4: np.ndarray) -> np.ndarray:
-    """The largest share (P,), 0..1, of each box that one other box of the list lies over."""
-    low_PP2 = np.maximum(boxes_P4[:, None, :2], boxes_P4[None, :, :2])
-    high_PP2 = np.minimum(boxes_P4[:, None, 2:], boxes_P4[None, :, 2:])
-    common_PP = (high_PP2 - low_PP2).clip(0).prod(axis=2)
+    """The largest share (P,), 0..1, of each box that one other box of the list lies over; 0 for boxes without area."""
+    common_PP = intersections(boxes_P4, boxes_P4)
     np.fill_diagonal(common_PP, 0.0)
-    area_P = (boxes_P4[:, 2:] - boxes_P4[:, :2]).prod(axis=1)
-    return common_PP.max(axis=1, initial=0.0) / np.maximum(area_P, 1e-9)
+    area_P = areas(boxes_P4)
+    return np.asarray(common_PP.max(axis=1, initial=0.0) / np.where(area_P > 0, area_P, 1))
 
 
 def checked_boxes(boxes_P4: np.ndarray, what: str) -> np.ndarray:

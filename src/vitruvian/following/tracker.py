@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from vitruvian.boxes import overlaps
 from vitruvian.errors import UsageError
 from vitruvian.following.assignment import best_pairs
-from vitruvian.following.boxes import checked_boxes, covered_shares, overlaps
+from vitruvian.following.boxes import checked_boxes, covered_shares
 from vitruvian.following.motion import Motion
 
 NOBODY = -1

@@ -2,7 +2,7 @@
 
 A task knows tensors and results; it knows no network and no file system. The road (`predict.py`) runs, per region of a
 picture: `prepare` (host, uint8) -> `network_input` (device) -> network -> `finish_tensors` (device, float32,
-exportable) -> `finish` (device, source size) and joins the regions of one picture with `join`.
+exportable) -> `finish` (device, source pixels) and gathers the regions of one picture with `gather`.
 """
 
 # Shape suffixes: B regions in a batch, K keypoints, C classes, H W height and width, 3 = RGB, 4 = x0 y0 x1 y1.
@@ -163,6 +163,18 @@ class Result:
         return self.origin.image_HW3
 
 
+class Gathering(Protocol):
+    """Results of one picture's regions on their way to the picture's own, one region at a time."""
+
+    def add(self, place: int, geometry: Geometry, results: Sequence[Result]) -> None:
+        """Take what `finish` made of the region at this place, from 0, in any order; not from two threads at once."""
+        ...
+
+    def results(self) -> Sequence[Result]:
+        """One result per kind, when every region was added."""
+        ...
+
+
 class Task(Protocol):
     """Everything between a picture and a result except the network."""
 
@@ -189,11 +201,11 @@ class Task(Protocol):
         ...
 
     def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Result]:
-        """Results of one region at source size from its rows of `finish_tensors` (no batch axis)."""
+        """Results of one region in source pixels from its rows of `finish_tensors` (no batch axis)."""
         ...
 
-    def join(self, results: Sequence[Result], source_hw: tuple[int, int], provenance: Provenance) -> Sequence[Result]:
-        """One result per kind for a picture from the results of its regions; no regions give an empty result."""
+    def gather(self, source_hw: tuple[int, int], provenance: Provenance) -> Gathering:
+        """What makes one result per kind for a picture from those of its regions; no regions give an empty result."""
         ...
 
     def discrepancy(self, a: Result, b: Result) -> dict[str, float]:

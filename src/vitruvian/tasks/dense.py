@@ -1,16 +1,17 @@
-"""What all whole-picture tasks share: canvas in, one map per picture out.
+"""What all tasks with a value per pixel share: canvas in, one map per picture out.
 
-Picture -> canvas of the network's size (aspect not kept) -> map at network resolution -> map at source size. The map at
-source size dominates the memory: 33 MB per float32 channel of a 4K picture.
+Picture or person's crop -> canvas of the network's size (aspect not kept) -> map at network resolution -> map at source
+size. The map at source size dominates the memory: 33 MB per float32 channel of a 4K picture.
 """
 
 # Shape suffixes: B pictures, C channels, h w network resolution, H W source size, 3 = RGB.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -18,47 +19,68 @@ from torch.nn import functional
 
 from vitruvian.errors import UsageError
 from vitruvian.tasks import preprocess
-from vitruvian.tasks.base import Geometry, Provenance, Region, Result
+from vitruvian.tasks.base import Gathering, Geometry, Provenance, Region, Result, Sink
+from vitruvian.tasks.persons import Persons
 
 Route = Literal["one-step", "full"]
 """How a map reaches the source size: in one bilinear step, or through the network's input size as the published
 full-precision programs do. They differ near edges; "full" costs a map at input size more."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class DenseTask:
-    """Base of the tasks that look at whole pictures."""
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class DenseResult(Result):
+    """A map of one picture, of all of it or of its persons."""
 
-    name: ClassVar[str]
-    """seg, depth, normal or features."""
+    persons: Persons | None = None
+    """Whose values they are, where persons were looked at one by one; elsewhere there are no values."""
+
+    def about_map(self, hw: tuple[int, int], **more: Any) -> dict[str, Any]:
+        """What every file says about its origin, with the persons where there are any."""
+        if self.persons is not None:
+            more = {**more, "values": "of persons, each in a crop of its own", "persons": self.persons.document()}
+        return about_result(self, hw, **more)
+
+    def line_persons(self) -> dict[str, Any]:
+        """The persons for a line per frame."""
+        return {} if self.persons is None else {"persons": self.persons.document()}
+
+    def framed(self, drawn_HW3: np.ndarray) -> np.ndarray:
+        """A drawing with the persons' boxes."""
+        return drawn_HW3 if self.persons is None else self.persons.frame(drawn_HW3)
+
+    def write_persons(self, sink: Sink, about: Mapping[str, Any]) -> None:
+        """`<kind>.persons.png`: 16 bit, the code of the person each pixel belongs to, 0 for nobody."""
+        if self.persons is not None and sink.wants("png"):
+            sink.write_png(f"{self.kind}.persons.png", self.persons.owner_HW, about)
+
+
+class DenseTask(ABC):
+    """Base of the tasks with a value for every pixel, of whole pictures or of one person after the other.
+
+    `input_hw` is the canvas height and width the network was made for.
+    """
 
     input_hw: tuple[int, int]
-    """Canvas height and width the network was made for."""
 
     def prepare(self, image_HW3: np.ndarray, region: Region | None) -> tuple[np.ndarray, Geometry]:
-        """The whole picture resized to the canvas; `UsageError` for a region, `InputError` for a bad picture."""
-        self.refuse_region(region)
+        """The whole picture or a person's crop resized to the canvas; `InputError` for a bad picture or box."""
+        if region is not None:
+            return preprocess.crop_inside(image_HW3, region, self.input_hw)
         return preprocess.resize_whole(image_HW3, self.input_hw)
 
     def network_input(self, canvas_BHW3: Tensor) -> Tensor:
         """uint8 canvases -> normalised float32 (B,3,h,w) on their device."""
         return preprocess.normalise(canvas_BHW3)
 
-    def join(self, results: Sequence[Result], source_hw: tuple[int, int], provenance: Provenance) -> Sequence[Result]:
-        """The one result of the picture."""
-        if len(results) != 1:
-            raise UsageError(
-                f"got {len(results)} {self.name} results for one picture; expected one; run it without boxes"
-            )
-        return results
+    @abstractmethod
+    def gather(self, source_hw: tuple[int, int], provenance: Provenance) -> Gathering:
+        """The map of the whole picture, or those of the persons in one map without values elsewhere."""
 
-    def refuse_region(self, region: Region | None) -> None:
-        """Raise `UsageError` for anything but the whole picture."""
-        if region is not None:
-            raise UsageError(
-                f"got a person's box for {self.name}; expected the whole picture; "
-                "person-wise dense output is not offered yet: leave the boxes out"
-            )
+
+def crop_hw(geometry: Geometry) -> tuple[int, int]:
+    """Height and width of a canvas' part of the picture, in source pixels."""
+    x0, y0, x1, y1 = preprocess.crop_rectangle(geometry)
+    return y1 - y0, x1 - x0
 
 
 def raw_map(raw: Mapping[str, Tensor], key: str, channels: int | None = None) -> Tensor:

@@ -1,4 +1,4 @@
-"""Depth of every pixel: whole picture in, float32 depth at source size out.
+"""Depth of every pixel: picture in, float32 depth at source size out.
 
 Picture -> canvas -> depth (B,1,h,w) -> `Depth`. Unmasked, as the network gives it: on the background of a network that
 was trained on people alone the values mean nothing.
@@ -18,14 +18,15 @@ from torch import Tensor
 from vitruvian.errors import UsageError
 from vitruvian.tasks import codes, drawing, metrics
 from vitruvian.tasks.base import Geometry, Provenance, Result, Sink
-from vitruvian.tasks.dense import DenseTask, Route, about_result, check_array, describe, raw_map, upsample_map
+from vitruvian.tasks.dense import DenseResult, DenseTask, Route, check_array, crop_hw, describe, raw_map, upsample_map
+from vitruvian.tasks.mosaic import Mosaic
 
 RELATIVE_UNIT = "relative (0 nearest .. 1 farthest foreground in training)"
 METRIC_UNIT = "metres along the optical axis"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Depth(Result):
+class Depth(DenseResult):
     """Depth of every pixel of one picture; larger is farther."""
 
     kind: ClassVar[str] = "depth"
@@ -46,22 +47,27 @@ class Depth(Result):
         """Model, licence, unit and direction. JSON-able."""
         height, width = self.depth_HW.shape
         unit = METRIC_UNIT if self.metric else RELATIVE_UNIT
-        return about_result(self, (height, width), unit=unit, larger="farther")
+        more = {"unit": unit, "larger": "farther"}
+        if self.persons is not None and not self.metric:
+            more["scale"] = "each person's own: values of different persons cannot be compared"
+        return self.about_map((height, width), **more)
 
     def line(self) -> dict[str, Any]:
         """Smallest, middle and largest value; null where nothing is finite."""
         seen = self.depth_HW[np.isfinite(self.depth_HW)]
         values = np.percentile(seen, (0, 50, 100)) if len(seen) else (None, None, None)
         names = ("depth_min", "depth_median", "depth_max")
-        return {name: None if x is None else round(float(x), 6) for name, x in zip(names, values, strict=True)}
+        numbers = {name: None if x is None else round(float(x), 6) for name, x in zip(names, values, strict=True)}
+        return {**numbers, **self.line_persons()}
 
     def draw(self) -> np.ndarray:
         """The map in colours, near bright, uint8 RGB (H,W,3)."""
-        return drawing.draw_depth(self.depth_HW)
+        return self.framed(drawing.draw_depth(self.depth_HW))
 
     def write(self, sink: Sink) -> None:
         """`depth.npy` (float32), `depth.png` (16 bit, range in its description), `depth.exr` and `depth.drawn.jpg`."""
         about = self.about()
+        self.write_persons(sink, about)
         if sink.wants("npy"):
             sink.write_array("depth.npy", self.depth_HW, about)
         if sink.wants("png"):
@@ -75,7 +81,7 @@ class Depth(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DepthTask(DenseTask):
-    """Relative depth of whole pictures."""
+    """Relative depth of whole pictures or of one person after the other."""
 
     name: ClassVar[str] = "depth"
 
@@ -89,13 +95,28 @@ class DepthTask(DenseTask):
         return {"depth": raw_map(raw, "depth", 1)}
 
     def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Depth]:
-        """Depth at source size."""
+        """Depth at source size, of the crop where it is one."""
         via_hw = self.input_hw if self.route == "full" else None
-        depth_HW = upsample_map(tensors["depth"], geometry.source_hw, via_hw)[0].cpu().numpy()
+        depth_HW = upsample_map(tensors["depth"], crop_hw(geometry), via_hw)[0].cpu().numpy()
         return [Depth(provenance=provenance, depth_HW=depth_HW)]
+
+    def gather(self, source_hw: tuple[int, int], provenance: Provenance) -> Mosaic:
+        """Depth of the picture; where no person is, there is no value."""
+        return Mosaic(
+            lambda: np.full(source_hw, np.nan, np.float32),
+            map_of=lambda result: _as_depth(result).depth_HW,
+            whole=lambda depth_HW, persons: Depth(provenance=provenance, depth_HW=depth_HW, persons=persons),
+        )
 
     def discrepancy(self, a: Result, b: Result) -> dict[str, float]:
         """Mean difference after fitting scale and shift of `a` to `b`, as a share of `b`'s range."""
-        if not (isinstance(a, Depth) and isinstance(b, Depth)) or a.depth_HW.shape != b.depth_HW.shape:
+        first_HW, second_HW = _as_depth(a).depth_HW, _as_depth(b).depth_HW
+        if first_HW.shape != second_HW.shape:
             raise UsageError(f"got {a!r} and {b!r}; expected two depth maps of one picture")
-        return {"relative": metrics.relative_depth_difference(a.depth_HW, b.depth_HW)}
+        return {"relative": metrics.relative_depth_difference(first_HW, second_HW)}
+
+
+def _as_depth(result: Result) -> Depth:
+    if not isinstance(result, Depth):
+        raise UsageError(f"got a {result.kind} result; expected depth; pass results of the depth task")
+    return result

@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from vitruvian.boxes import overlaps, suppressed
 from vitruvian.errors import UsageError
 from vitruvian.tasks import preprocess
 from vitruvian.tasks.base import Geometry, Provenance, Region, Result, Sink
 from vitruvian.tasks.dense import about_result, check_array, describe
+from vitruvian.tasks.gathering import InTurn, only_one
 from vitruvian.tasks.id_drawing import draw_boxes
 
 MOST = 300
@@ -172,11 +174,9 @@ class DetectTask:
             )
         ]
 
-    def join(self, results: Sequence[Result], source_hw: tuple[int, int], provenance: Provenance) -> Sequence[Result]:
+    def gather(self, source_hw: tuple[int, int], provenance: Provenance) -> InTurn:
         """The one result of the picture."""
-        if len(results) != 1:
-            raise UsageError(f"got {len(results)} detections for one picture; expected one; run it without boxes")
-        return results
+        return InTurn(only_one)
 
     def discrepancy(self, a: Result, b: Result) -> dict[str, float]:
         """Share of the persons that either result is certain of which the other has, too, overlapping by 90 %."""
@@ -184,27 +184,6 @@ class DetectTask:
         found = [_found_again(first, second), _found_again(second, first)]
         sure = sum(len(one) for one in found)
         return {"person_share": sum(int(one.sum()) for one in found) / sure if sure else 1.0}
-
-
-def suppressed(boxes_P4: np.ndarray, overlap: float) -> np.ndarray:
-    """Indices of boxes, best first in and out, that no better kept box overlaps by more (greedy suppression)."""
-    overlaps_PP = overlaps(boxes_P4, boxes_P4)
-    kept: list[int] = []
-    for index in range(len(boxes_P4)):
-        if not kept or overlaps_PP[index, kept].max() <= overlap:
-            kept.append(index)
-    return np.array(kept, np.int64)
-
-
-def overlaps(a_P4: np.ndarray, b_Q4: np.ndarray) -> np.ndarray:
-    """Intersection over union (P,Q) of boxes x0, y0, x1, y1; 0 where both are empty."""
-    corner = np.maximum(a_P4[:, None, :2], b_Q4[None, :, :2])
-    opposite = np.minimum(a_P4[:, None, 2:], b_Q4[None, :, 2:])
-    shared_PQ = np.clip(opposite - corner, 0, None).prod(axis=2)
-    area_P = np.clip(a_P4[:, 2:] - a_P4[:, :2], 0, None).prod(axis=1)
-    area_Q = np.clip(b_Q4[:, 2:] - b_Q4[:, :2], 0, None).prod(axis=1)
-    union_PQ = area_P[:, None] + area_Q[None] - shared_PQ
-    return shared_PQ / np.maximum(union_PQ, np.finfo(np.float32).tiny)
 
 
 def _found_again(wanted: Detections, given: Detections) -> np.ndarray:

@@ -19,7 +19,8 @@ from torch import Tensor
 from vitruvian.errors import UsageError
 from vitruvian.tasks import drawing, metrics, preprocess
 from vitruvian.tasks.base import Geometry, Provenance, Region, Result, Sink
-from vitruvian.tasks.dense import DenseTask, about_result, check_array, describe, raw_map
+from vitruvian.tasks.dense import about_result, check_array, describe, raw_map
+from vitruvian.tasks.gathering import InTurn, only_one
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -61,7 +62,7 @@ class Features(Result):
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FeaturesTask(DenseTask):
+class FeaturesTask:
     """Features of whole pictures."""
 
     name: ClassVar[str] = "features"
@@ -71,11 +72,16 @@ class FeaturesTask(DenseTask):
 
     def prepare(self, image_HW3: np.ndarray, region: Region | None) -> tuple[np.ndarray, Geometry]:
         """The whole picture resized to the canvas; `UsageError` for a region, `InputError` for a bad picture."""
-        self.refuse_region(region)
+        if region is not None:
+            raise UsageError("got a person's box for features; expected the whole picture; leave the boxes out")
         preprocess.check_picture(image_HW3)
         height, width = self.input_hw
         canvas = Image.fromarray(image_HW3).resize((width, height), Image.Resampling.BICUBIC)
         return np.array(canvas), preprocess.whole_geometry(image_HW3, self.input_hw)
+
+    def network_input(self, canvas_BHW3: Tensor) -> Tensor:
+        """uint8 canvases -> normalised float32 (B,3,h,w) on their device."""
+        return preprocess.normalise(canvas_BHW3)
 
     def finish_tensors(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """{"features": (B,C,h,w)} -> the same in float32."""
@@ -85,6 +91,10 @@ class FeaturesTask(DenseTask):
         """The feature map, on its own grid."""
         map_Chw = tensors["features"].float().cpu().numpy()
         return [Features(provenance=provenance, map_Chw=map_Chw, source_hw=geometry.source_hw)]
+
+    def gather(self, source_hw: tuple[int, int], provenance: Provenance) -> InTurn:
+        """The one result of the picture."""
+        return InTurn(only_one)
 
     def discrepancy(self, a: Result, b: Result) -> dict[str, float]:
         """Length of the difference relative to the length of `b`."""

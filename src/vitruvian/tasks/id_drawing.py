@@ -41,12 +41,22 @@ def draw_ids(
         _tag(canvas_HW3, str(number), _beside_head(points, person, seen_K, box_4), colour, line)
 
 
+def frame_persons(canvas_HW3: np.ndarray, ids_P: np.ndarray, boxes_P4: np.ndarray) -> None:
+    """Frame everyone, in the colour of the number and tagged with it where there is one (not -1), else in that of the
+    place."""
+    line = max(11, round(min(canvas_HW3.shape[:2]) / 34))
+    for place, (number, box_4) in enumerate(zip(ids_P.tolist(), boxes_P4, strict=True)):
+        colour = id_colour(number if number >= 0 else place)
+        _frame(canvas_HW3, box_4, colour, max(1, line // 8))
+        if number >= 0:
+            _tag(canvas_HW3, str(number), (float(box_4[0]), float(box_4[1]) + line), colour, line)
+
+
 def draw_boxes(image_HW3: np.ndarray, boxes: Sequence[tuple[float, float, float, float]]) -> np.ndarray:
     """A copy of the picture with a frame round each box, each in a colour of its own."""
     canvas_HW3 = image_HW3.copy()
-    width = max(2, round(min(canvas_HW3.shape[:2]) / 200))
-    for number, box in enumerate(boxes):
-        _frame(canvas_HW3, np.array(box), id_colour(number), width)
+    boxes_P4 = np.array(boxes, np.float64).reshape(-1, 4)
+    frame_persons(canvas_HW3, np.full(len(boxes), -1), boxes_P4)
     return canvas_HW3
 
 

@@ -1,4 +1,4 @@
-"""Surface normal of every pixel: whole picture in, float32 unit vectors at source size out.
+"""Surface normal of every pixel: picture in, float32 unit vectors at source size out.
 
 Picture -> canvas -> raw vectors (B,3,h,w) -> `Normals`. Vectors are interpolated first and made unit length afterwards;
 at source size they take 100 MB for a 4K picture.
@@ -18,7 +18,9 @@ from torch import Tensor
 from vitruvian.errors import UsageError
 from vitruvian.tasks import codes, drawing, metrics
 from vitruvian.tasks.base import Geometry, Provenance, Result, Sink
-from vitruvian.tasks.dense import DenseTask, Route, about_result, check_array, describe, raw_map, upsample_map
+from vitruvian.tasks.dense import DenseResult, DenseTask, Route, check_array, crop_hw, describe, raw_map, upsample_map
+from vitruvian.tasks.mosaic import Mosaic
+from vitruvian.tasks.persons import Persons
 
 LENGTH_EPS = 1e-5
 """Added to a vector's length before dividing by it (published post-processing)."""
@@ -55,7 +57,7 @@ NORMAL_FRAMES = {frame.name: frame for frame in (PUBLISHED, CAMERA)}
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Normals(Result):
+class Normals(DenseResult):
     """Surface normal of every pixel of one picture."""
 
     kind: ClassVar[str] = "normal"
@@ -77,23 +79,24 @@ class Normals(Result):
     def about(self) -> dict[str, Any]:
         """Model, licence and axes. JSON-able."""
         height, width = self.normals_HW3.shape[:2]
-        return about_result(
-            self, (height, width), frame=self.frame.name, axes=self.frame.description, unit="unit vector x, y, z"
+        return self.about_map(
+            (height, width), frame=self.frame.name, axes=self.frame.description, unit="unit vector x, y, z"
         )
 
     def line(self) -> dict[str, Any]:
         """Mean direction, not brought to length 1: the shorter, the more directions differ."""
         seen_N3 = self.normals_HW3[np.isfinite(self.normals_HW3).all(axis=2)]
         mean = [round(float(x), 6) for x in seen_N3.mean(axis=0, dtype=np.float64)] if len(seen_N3) else None
-        return {"normal_mean": mean}
+        return {"normal_mean": mean, **self.line_persons()}
 
     def draw(self) -> np.ndarray:
         """The map with x, y, z as red, green, blue, uint8 RGB (H,W,3)."""
-        return drawing.draw_normals(self.normals_HW3, self.frame.to_display)
+        return self.framed(drawing.draw_normals(self.normals_HW3, self.frame.to_display))
 
     def write(self, sink: Sink) -> None:
         """`normal.npy` (float32), `normal.png` (16 bit), `normal.exr` and `normal.drawn.jpg`."""
         about = self.about()
+        self.write_persons(sink, about)
         if sink.wants("npy"):
             sink.write_array("normal.npy", self.normals_HW3, about)
         if sink.wants("png"):
@@ -109,7 +112,7 @@ class Normals(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class NormalTask(DenseTask):
-    """Surface normals of whole pictures."""
+    """Surface normals of whole pictures or of one person after the other."""
 
     name: ClassVar[str] = "normal"
 
@@ -125,17 +128,35 @@ class NormalTask(DenseTask):
         return {"normal": raw_map(raw, "normal", 3)}
 
     def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Normals]:
-        """Unit normals at source size."""
+        """Unit normals at source size, of the crop where it is one."""
         via_hw = self.input_hw if self.route == "full" else None
-        vectors_3HW = upsample_map(tensors["normal"], geometry.source_hw, via_hw)
+        vectors_3HW = upsample_map(tensors["normal"], crop_hw(geometry), via_hw)
         # On a CPU `norm` over a leading axis of three is forty times as slow.
         length_1HW = vectors_3HW.square().sum(dim=0, keepdim=True).sqrt_()
         vectors_3HW = vectors_3HW.div_(length_1HW.add_(LENGTH_EPS))
         normals_HW3 = vectors_3HW.permute(1, 2, 0).contiguous().cpu().numpy()
         return [Normals(provenance=provenance, normals_HW3=normals_HW3, frame=self.frame)]
 
+    def gather(self, source_hw: tuple[int, int], provenance: Provenance) -> Mosaic:
+        """Normals of the picture; where no person is, there is no value."""
+
+        def whole(normals_HW3: np.ndarray, persons: Persons) -> Normals:
+            return Normals(provenance=provenance, normals_HW3=normals_HW3, frame=self.frame, persons=persons)
+
+        def blank() -> np.ndarray:
+            return np.full((*source_hw, 3), np.nan, np.float32)
+
+        return Mosaic(blank, map_of=lambda result: _as_normals(result).normals_HW3, whole=whole)
+
     def discrepancy(self, a: Result, b: Result) -> dict[str, float]:
         """Mean angle between the two in degrees; pixels without a direction are left out."""
-        if not (isinstance(a, Normals) and isinstance(b, Normals)) or a.normals_HW3.shape != b.normals_HW3.shape:
+        first_HW3, second_HW3 = _as_normals(a).normals_HW3, _as_normals(b).normals_HW3
+        if first_HW3.shape != second_HW3.shape:
             raise UsageError(f"got {a!r} and {b!r}; expected two normal maps of one picture")
-        return {"deg_mean": metrics.angle_errors(a.normals_HW3, b.normals_HW3)["deg_mean"]}
+        return {"deg_mean": metrics.angle_errors(first_HW3, second_HW3)["deg_mean"]}
+
+
+def _as_normals(result: Result) -> Normals:
+    if not isinstance(result, Normals):
+        raise UsageError(f"got a {result.kind} result; expected normals; pass results of the normal task")
+    return result

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +21,7 @@ from vitruvian.tasks import decode, drawing, metrics, preprocess
 from vitruvian.tasks.base import Geometry, Provenance, Region, Result, Sink
 from vitruvian.tasks.conventions import Points, unmapped
 from vitruvian.tasks.dense import about_result, check_array, describe, raw_map
+from vitruvian.tasks.gathering import InTurn
 from vitruvian.tasks.id_drawing import draw_ids
 from vitruvian.tasks.labels import KeypointSet, keypoint_set
 from vitruvian.tasks.openpose_files import openpose_document
@@ -206,6 +208,10 @@ class PoseTask:
                 convention=self.keypoints,
             )
         ]
+
+    def gather(self, source_hw: tuple[int, int], provenance: Provenance) -> InTurn:
+        """All persons of a picture in one pose, in the regions' order."""
+        return InTurn(partial(self.join, source_hw=source_hw, provenance=provenance))
 
     def join(self, results: Sequence[Result], source_hw: tuple[int, int], provenance: Provenance) -> Sequence[Pose]:
         """All persons of one picture in one `Pose`, in the order given; no persons give an empty one."""

@@ -7,6 +7,7 @@ Arrays in source pixels -> plain JSON values. Small: a few kB per person.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,13 +57,15 @@ def pose_document(
     """
     instances = []
     for person, score in enumerate(person_scores(scores_PK)):
+        seen_K = np.isfinite(keypoints_PK2[person]).all(axis=1).tolist()
+        xy_K = np.round(keypoints_PK2[person].astype(np.float64), 3).tolist()
         instances.append(
             {
                 **({} if ids_P is None else {"id": int(ids_P[person])}),
                 "box_xyxy": _numbers(boxes_P4[person], 3),
                 "box_score": _number(box_scores_P[person], 5),
                 "score": _number(score, 5),
-                "keypoints": [_numbers(xy, 3) if np.isfinite(xy).all() else None for xy in keypoints_PK2[person]],
+                "keypoints": [xy if seen else None for xy, seen in zip(xy_K, seen_K, strict=True)],
                 "scores": _numbers(scores_PK[person], 5),
             }
         )
@@ -108,8 +111,10 @@ def coco_results(document: Mapping[str, Any], image_id: int) -> list[dict[str, A
 
 def _number(value: float, decimals: int) -> float | None:
     """A rounded number; null for what JSON has no number for."""
-    return round(float(value), decimals) if np.isfinite(value) else None
+    return round(float(value), decimals) if math.isfinite(value) else None
 
 
 def _numbers(values: Any, decimals: int) -> list[float | None]:
-    return [_number(value, decimals) for value in values]
+    """Rounded numbers, all at once: one by one they take as long as a tenth of the network that made them."""
+    rounded = np.round(np.asarray(values, np.float64), decimals).tolist()
+    return [value if math.isfinite(value) else None for value in rounded]

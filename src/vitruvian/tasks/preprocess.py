@@ -8,6 +8,8 @@ quarter of the bytes; one resampling each, straight from the source to the canva
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -104,6 +106,36 @@ def crop_person(
         image_HW3, crop_matrix(geometry), (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT
     )
     return canvas, geometry
+
+
+def crop_inside(image_HW3: np.ndarray, region: Region, canvas_hw: tuple[int, int]) -> tuple[np.ndarray, Geometry]:
+    """Cut out a person for maps: the crop of `crop_geometry` in whole pixels, ending where the picture ends.
+
+    Nothing is padded, so a person at the edge is a little distorted, as whole pictures are. `InputError` for a box that
+    does not touch the picture.
+    """
+    check_picture(image_HW3)
+    height, width = image_HW3.shape[:2]
+    wanted = crop_geometry((height, width), region, canvas_hw)
+    (cx, cy), (w, h) = wanted.centre_xy, wanted.size_wh
+    left, top, right, bottom = region.box_xyxy
+    if right <= 0 or bottom <= 0 or left >= width or top >= height:
+        raise InputError(
+            f"got the box {region.box_xyxy} in a picture of {width}x{height}; expected one that touches the picture; "
+            "correct the boxes file"
+        )
+    x0, y0 = max(0, math.floor(cx - w / 2)), max(0, math.floor(cy - h / 2))
+    x1, y1 = min(width, math.ceil(cx + w / 2)), min(height, math.ceil(cy + h / 2))
+    canvas = cv2.resize(image_HW3[y0:y1, x0:x1], canvas_hw[::-1], interpolation=cv2.INTER_LINEAR)
+    size_wh = (x1 - x0, y1 - y0)
+    return canvas, replace(wanted, centre_xy=((x0 + x1) / 2, (y0 + y1) / 2), size_wh=size_wh)
+
+
+def crop_rectangle(geometry: Geometry) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom edge of a crop in whole pixels, see `crop_inside` and `whole_geometry`."""
+    (cx, cy), (w, h) = geometry.centre_xy, geometry.size_wh
+    x0, y0 = round(cx - w / 2), round(cy - h / 2)
+    return x0, y0, x0 + round(w), y0 + round(h)
 
 
 def normalise(

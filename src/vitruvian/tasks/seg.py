@@ -1,4 +1,4 @@
-"""Class of every pixel: whole picture in, uint8 labels at source size out.
+"""Class of every pixel: picture in, uint8 labels at source size out.
 
 Picture -> canvas -> logits (B,C,h,w) -> `Segmentation`. The logits of all classes exist at network resolution only.
 """
@@ -17,13 +17,15 @@ from torch import Tensor
 from vitruvian.errors import UsageError
 from vitruvian.tasks import drawing
 from vitruvian.tasks.base import Geometry, Provenance, Result, Sink
-from vitruvian.tasks.dense import DenseTask, Route, about_result, check_array, describe, raw_map, upsample_map
+from vitruvian.tasks.dense import DenseResult, DenseTask, Route, check_array, crop_hw, describe, raw_map, upsample_map
 from vitruvian.tasks.labels import LabelSet
+from vitruvian.tasks.mosaic import Mosaic
+from vitruvian.tasks.persons import Persons
 from vitruvian.tasks.upsample_labels import upsample_labels
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class Segmentation(Result):
+class Segmentation(DenseResult):
     """The class of every pixel of one picture."""
 
     kind: ClassVar[str] = "seg"
@@ -43,22 +45,23 @@ class Segmentation(Result):
     def about(self) -> dict[str, Any]:
         """Model, licence and the names of the classes. JSON-able."""
         height, width = self.labels_HW.shape
-        return about_result(self, (height, width), label_set=self.label_set.name, classes=list(self.label_set.names))
+        return self.about_map((height, width), label_set=self.label_set.name, classes=list(self.label_set.names))
 
     def line(self) -> dict[str, Any]:
         """Share of the picture that each class takes, where it takes any."""
         count_N = np.bincount(self.labels_HW.ravel(), minlength=self.label_set.count)
         shares_N = count_N / max(1, self.labels_HW.size)
         named = zip(self.label_set.names, shares_N, strict=True)
-        return {"shares": {name: round(float(share), 6) for name, share in named if share}}
+        return {"shares": {name: round(float(share), 6) for name, share in named if share}, **self.line_persons()}
 
     def draw(self) -> np.ndarray:
         """The picture under half-transparent class colours with outlines and a legend, uint8 RGB (H,W,3)."""
-        return drawing.draw_labels(self.source_image(), self.labels_HW, self.label_set)
+        return self.framed(drawing.draw_labels(self.source_image(), self.labels_HW, self.label_set))
 
     def write(self, sink: Sink) -> None:
         """`seg.png` (class numbers with the palette), `seg.npy` (uint8) and `seg.drawn.jpg`."""
         about = self.about()
+        self.write_persons(sink, about)
         if sink.wants("png"):
             sink.write_png("seg.png", self.labels_HW, about, palette=self.label_set.palette_N3)
         if sink.wants("npy"):
@@ -69,7 +72,7 @@ class Segmentation(Result):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SegTask(DenseTask):
-    """Segmentation of whole pictures."""
+    """Segmentation of whole pictures or of one person after the other."""
 
     name: ClassVar[str] = "seg"
 
@@ -87,15 +90,35 @@ class SegTask(DenseTask):
     def finish(
         self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance
     ) -> Sequence[Segmentation]:
-        """Labels at source size."""
+        """Labels at source size, of the crop where it is one."""
         logits_Chw = tensors["logits"]
         if self.route == "full":
             logits_Chw = upsample_map(logits_Chw, self.input_hw)
-        labels_HW = upsample_labels(logits_Chw, geometry.source_hw).cpu().numpy()
+        labels_HW = upsample_labels(logits_Chw, crop_hw(geometry)).cpu().numpy()
         return [Segmentation(provenance=provenance, labels_HW=labels_HW, label_set=self.labels)]
+
+    def gather(self, source_hw: tuple[int, int], provenance: Provenance) -> Mosaic:
+        """Labels of the picture; where no person is, there is background."""
+
+        def whole(labels_HW: np.ndarray, persons: Persons) -> Segmentation:
+            return Segmentation(provenance=provenance, labels_HW=labels_HW, label_set=self.labels, persons=persons)
+
+        return Mosaic(
+            lambda: np.zeros(source_hw, np.uint8),
+            map_of=lambda result: _as_segmentation(result).labels_HW,
+            whole=whole,
+            there=lambda labels_hw: labels_hw > 0,
+        )
 
     def discrepancy(self, a: Result, b: Result) -> dict[str, float]:
         """Share of pixels with equal labels, 0..1."""
-        if not (isinstance(a, Segmentation) and isinstance(b, Segmentation)) or a.labels_HW.shape != b.labels_HW.shape:
+        first_HW, second_HW = _as_segmentation(a).labels_HW, _as_segmentation(b).labels_HW
+        if first_HW.shape != second_HW.shape:
             raise UsageError(f"got {a!r} and {b!r}; expected two segmentations of one picture")
-        return {"label_share": float((a.labels_HW == b.labels_HW).mean())}
+        return {"label_share": float((first_HW == second_HW).mean())}
+
+
+def _as_segmentation(result: Result) -> Segmentation:
+    if not isinstance(result, Segmentation):
+        raise UsageError(f"got a {result.kind} result; expected a segmentation; pass results of the seg task")
+    return result

@@ -13,7 +13,8 @@ from torch import Tensor
 
 from vitruvian.errors import UsageError
 from vitruvian.hub import RemoteFile
-from vitruvian.zoo.detectors import DETECTORS, NANO_DETECTOR_NAME
+from vitruvian.zoo.detectors import DETECTORS, NANO_DETECTOR_NAME, is_nano_detector, nano_spec_of_file
+from vitruvian.zoo.published_detectors import is_published_detector, published_spec_of_file
 from vitruvian.zoo.sapiens import (
     ISLANDS,
     NANO_MODELS,
@@ -24,7 +25,7 @@ from vitruvian.zoo.sapiens import (
     sapiens_config,
     sapiens_spec_of_file,
 )
-from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, LocalFile, PackagedFile, WeightSource
+from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, WEIGHTS_NAME, LocalFile, PackagedFile, WeightSource
 from vitruvian.zoo.spec import Family, ModelSpec, TaskName
 
 DEFAULT_MODELS: Mapping[TaskName, str] = dict(NANO_MODELS) | {"detect": NANO_DETECTOR_NAME}
@@ -54,11 +55,16 @@ def find(name: str) -> ModelSpec:
 
 
 def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> ModelSpec:
-    """A spec for a weight file, by the configuration in its metadata or else by its shapes.
+    """A spec for a weight file, by the configuration in its metadata or beside it, or else by its shapes.
 
     Raises:
-        RefusedError: neither tells what it is, or the metadata is not a configuration.
+        RefusedError: nothing tells what it is, or the configuration is none.
+        UsageError: a detector, and the library that builds it is missing.
     """
+    if is_published_detector(tensors):
+        return published_spec_of_file(path)
+    if is_nano_detector(tensors):
+        return nano_spec_of_file(path, metadata)
     return sapiens_spec_of_file(path, tensors, metadata)
 
 
@@ -72,6 +78,7 @@ __all__ = [
     "SAPIENS_LICENCE",
     "SAPIENS_MODELS",
     "UNKNOWN_LICENCE",
+    "WEIGHTS_NAME",
     "Family",
     "LocalFile",
     "ModelSpec",

@@ -1,16 +1,20 @@
-"""Person detectors in the catalogue: the embedded one."""
+"""Person detectors in the catalogue: the embedded one here, the published ones from `published_detectors`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from vitruvian.errors import RefusedError, UsageError
 from vitruvian.models.assembly import DtypeOf, Loaded, all_float32, assemble
 from vitruvian.models.detectors import NANO_DETECTOR, DetectorConfig, build_detector
 from vitruvian.tasks.detect import DetectTask
-from vitruvian.zoo.sources import OWN_LICENCE, PackagedFile
+from vitruvian.zoo.published_detectors import PUBLISHED_DETECTORS
+from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, LocalFile, PackagedFile, WeightSource
 from vitruvian.zoo.spec import Family, ModelSpec
 
 NANO_DETECTOR_NAME = "detector-nano"
@@ -41,14 +45,36 @@ def _make_task(spec: ModelSpec) -> DetectTask:
 
 NANO_FAMILY = Family(build=_build, load=_load, make_task=_make_task, islands=("logit", "box"))
 
+
+def _spec(name: str, config: DetectorConfig, file: WeightSource, licence: str) -> ModelSpec:
+    return ModelSpec(name=name, task="detect", family=NANO_FAMILY, config=config, files=(file,), licence=licence)
+
+
 DETECTORS: Mapping[str, ModelSpec] = {
-    NANO_DETECTOR_NAME: ModelSpec(
-        name=NANO_DETECTOR_NAME,
-        task="detect",
-        family=NANO_FAMILY,
-        config=NANO_DETECTOR,
-        files=(PackagedFile(path="nano/detector.safetensors"),),
-        licence=OWN_LICENCE,
-    )
+    NANO_DETECTOR_NAME: _spec(
+        NANO_DETECTOR_NAME, NANO_DETECTOR, PackagedFile(path="nano/detector.safetensors"), OWN_LICENCE
+    ),
+    **PUBLISHED_DETECTORS,
 }
 """Every detector by its name."""
+
+
+def is_nano_detector(keys: Collection[str]) -> bool:
+    """Whether a weight file with these keys holds a detector of the embedded one's layout."""
+    return "logit.weight" in keys and "box.weight" in keys
+
+
+def nano_spec_of_file(path: Path, metadata: Mapping[str, str]) -> ModelSpec:
+    """A spec for a detector trained here, by the configuration that the training wrote into its file.
+
+    Raises:
+        RefusedError: there is none, or it is not that of such a detector.
+    """
+    try:
+        config = DetectorConfig.from_json(json.loads(metadata["vitruvian_config"]))
+    except (ValueError, TypeError, AttributeError, KeyError, UsageError) as error:
+        raise RefusedError(
+            f"got {path.name} with a 'vitruvian_config' that cannot be read ({error}); expected the JSON of a "
+            "detector's configuration; write the file again with `python -m vitruvian.training.detector`"
+        ) from error
+    return _spec(path.stem, config, LocalFile(path=path), metadata.get("licence", UNKNOWN_LICENCE))

@@ -9,6 +9,8 @@ from pathlib import Path
 from vitruvian.hub import RemoteFile
 
 OWN_LICENCE = "apache-2.0"
+WEIGHTS_NAME = "model.safetensors"
+"""Of the one weight file in a repository on the hub, or a folder like one."""
 UNKNOWN_LICENCE = "unknown (a file of your own)"
 
 

@@ -9,7 +9,7 @@ Time: OpenCV, some 5 ms a canvas.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -37,10 +37,6 @@ class DetectorBatch:
     """1 person, 2 a person too hidden to be taught, 0 nothing."""
     owner_BN: Tensor
     """1 + index of the box of the person seen at each cell's centre, 0 for none."""
-
-    def to(self, device: str) -> DetectorBatch:
-        """The same batch on a device."""
-        return DetectorBatch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,31 +1,27 @@
 """The rendered training set of the detector: pictures of mixed shape with the person that owns each pixel.
 
-In: a recipe. Out: a folder of memory-mapped arrays and one marker per finished chunk, so that an interrupted rendering
-goes on where it stopped. Time: rendering, about 60 ms a picture and core; disk: about 0.4 MB a picture.
+In: a recipe. Out: memory-mapped arrays, kept in a folder. Time: rendering, about 60 ms a picture and core; disk: about
+0.4 MB a picture.
 """
 
 # Shape suffixes: N pictures, V values of one picture in a row, P persons at most, H W picture.
 
 from __future__ import annotations
 
-import json
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.lib.format import open_memmap
 
 from vitruvian.people import Camera, Scene, View, random_scene, render
 from vitruvian.people.person import person_primitives, world_bones
 from vitruvian.people.raster import trace
 from vitruvian.training.detector.recipe import DetectorRecipe
+from vitruvian.training.rendered import Arrays, RenderedSet
 
 MAX_PERSONS = 20
-CHUNK = 200
 _OUTLINE_COARSENESS = 3
 """Outlines of single persons are counted on a grid this many times coarser than the picture: only areas matter."""
 
@@ -59,64 +55,25 @@ class Pictures:
         return self.ids_NV[index, : height * width].reshape(height, width)
 
 
-def _layout(recipe: DetectorRecipe) -> dict[str, tuple[tuple[int, ...], str]]:
-    count, area = recipe.pictures, recipe.longer_side**2
-    return {
-        "image_NV": ((count, area * 3), "uint8"),
-        "ids_NV": ((count, area), "uint8"),
-        "shape_N2": ((count, 2), "int32"),
-        "pixels_NP": ((count, MAX_PERSONS), "int32"),
-        "share_NP": ((count, MAX_PERSONS), "float32"),
-    }
-
-
 def rendered_pictures(
     recipe: DetectorRecipe, folder: Path, *, workers: int, report: Callable[[str], None] = print
 ) -> Pictures:
     """The recipe's pictures, rendering what is not on disk yet."""
-    folder.mkdir(parents=True, exist_ok=True)
-    _forget_other_pictures(recipe, folder)
-    for name, (shape, dtype) in _layout(recipe).items():
-        path = folder / f"{name}.npy"
-        if not path.exists():
-            open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape).flush()
-    todo = [start for start in range(0, recipe.pictures, CHUNK) if not _marker(folder, start).exists()]
-    if todo:
-        # Children are spawned, not forked: torch's threads do not survive a fork.
-        context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(workers, mp_context=context) as pool:
-            futures = [pool.submit(_render_chunk, recipe, folder, start) for start in todo]
-            for done, future in enumerate(as_completed(futures), 1):
-                future.result()
-                if done % 10 == 0 or done == len(todo):
-                    report(f"rendered {done} of {len(todo)} chunks of {CHUNK} pictures")
-    return Pictures(**{name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in _layout(recipe)})
-
-
-def _forget_other_pictures(recipe: DetectorRecipe, folder: Path) -> None:
-    """Drop pictures that another recipe drew: equal shapes do not make equal pictures."""
+    area = recipe.longer_side**2
     deciding = ("pictures", "longer_side", "aspects", "empty_share", "single_share", "crowd_share", "seed")
-    wanted = json.dumps({key: value for key, value in asdict(recipe).items() if key in deciding})
-    note = folder / "drawn_by.json"
-    if not note.exists() or note.read_text(encoding="utf-8") != wanted:
-        for stale in (*folder.glob("chunk_*.done"), *folder.glob("*.npy")):
-            stale.unlink()
-        note.write_text(wanted, encoding="utf-8")
-
-
-def _marker(folder: Path, start: int) -> Path:
-    return folder / f"chunk_{start:07d}.done"
-
-
-def _render_chunk(recipe: DetectorRecipe, folder: Path, start: int) -> None:
-    cv2.setNumThreads(1)  # one process a core is enough
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r+") for name in _layout(recipe)}
-    for index in range(start, min(start + CHUNK, recipe.pictures)):
-        scene = training_scene(recipe, recipe.seed + index)
-        _store(arrays, index, render(scene), scene)
-    for array in arrays.values():
-        array.flush()
-    _marker(folder, start).touch()
+    wanted = RenderedSet(
+        count=recipe.pictures,
+        layout={
+            "image_NV": ((area * 3,), "uint8"),
+            "ids_NV": ((area,), "uint8"),
+            "shape_N2": ((2,), "int32"),
+            "pixels_NP": ((MAX_PERSONS,), "int32"),
+            "share_NP": ((MAX_PERSONS,), "float32"),
+        },
+        drawn_by={name: getattr(recipe, name) for name in deciding},
+        draw=partial(_draw, recipe),
+    )
+    return Pictures(**wanted.on_disk(folder, workers=workers, report=report))
 
 
 def training_scene(recipe: DetectorRecipe, seed: int) -> Scene:
@@ -163,7 +120,9 @@ def _coarse(camera: Camera) -> Camera:
     )
 
 
-def _store(arrays: dict[str, np.ndarray], index: int, view: View, scene: Scene) -> None:
+def _draw(recipe: DetectorRecipe, arrays: Arrays, index: int) -> None:
+    scene = training_scene(recipe, recipe.seed + index)
+    view = render(scene)
     height, width = view.person_ids_HW.shape
     arrays["image_NV"][index, : height * width * 3] = view.image_HW3.ravel()
     arrays["ids_NV"][index, : height * width] = view.person_ids_HW.ravel()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vitruvian.training.loop import LoopConfig
+from vitruvian.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -22,11 +23,10 @@ class Phase:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class DetectorRecipe:
+class DetectorRecipe(Recipe):
     """Pictures, steps and loss weights."""
 
     pictures: int = 10_000
-    """Synthetic pictures rendered once; each is seen many times, cut, mixed and coloured anew."""
     longer_side: int = 384
     """Longer side the pictures are rendered at; the shorter one follows from `aspects`."""
     aspects: tuple[float, ...] = (9 / 16, 2 / 3, 3 / 4, 1.0, 4 / 3, 3 / 2, 16 / 9)
@@ -35,8 +35,6 @@ class DetectorRecipe:
     single_share: float = 0.15
     crowd_share: float = 0.1
     """Share of pictures with no person, with one and with 9 to 20; all others show 2 to 8."""
-    batch: int = 16
-    """Canvases per step and process."""
     loop: LoopConfig = field(
         default_factory=lambda: LoopConfig(steps=5000, lr=2e-3, clip_norm=10.0, ema_decay=0.998, checkpoint_every=250)
     )
@@ -62,7 +60,6 @@ class DetectorRecipe:
     owned_weight: float = 2.0
     """For telling cells on persons from others."""
     seed: int = 31_000_000
-    """Training pictures have seeds from here on; held-out pictures come from far above."""
     held_out_seed: int = 95_000_000
 
     def phase(self, step: int) -> Phase:

@@ -1,88 +1,29 @@
-"""Reproduce the nano networks: render synthetic people, train jointly, write the weight files.
+"""Reproduce the nano networks: render synthetic people, train jointly, write the weight files into RUN/weights.
 
 One process a core is fastest on a CPU: `torchrun --standalone --nproc-per-node 2 -m vitruvian.training.nano RUN`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
-import time
-from dataclasses import asdict, replace
 from functools import partial
-from pathlib import Path
 
-import torch
-
-from vitruvian.hardware import probe
-from vitruvian.training.loop import Loop
-from vitruvian.training.nano.batches import Ahead, make_batch
+from vitruvian.training.job import read_arguments, train
+from vitruvian.training.nano.batches import make_batch
 from vitruvian.training.nano.network import JointNetwork
 from vitruvian.training.nano.objective import joint_loss
 from vitruvian.training.nano.pictures import rendered_pictures
 from vitruvian.training.nano.recipe import NanoRecipe
 from vitruvian.training.nano.weights import write_weights
-from vitruvian.training.optimizer import adamw, warmup_cosine
-from vitruvian.training.ranks import join_ranks
 
-
-def main() -> None:
-    """Render (or reuse) the pictures, train (or resume) and write the weight files into RUN/weights."""
-    parser = argparse.ArgumentParser(prog="python -m vitruvian.training.nano", description=__doc__)
-    parser.add_argument("run", type=Path, help="folder for pictures, state, log and weights")
-    parser.add_argument("--pictures", type=int, default=NanoRecipe().pictures)
-    parser.add_argument("--steps", type=int, default=NanoRecipe().loop.steps)
-    parser.add_argument("--threads", type=int, help="cores for each process [default: all, shared evenly]")
-    parser.add_argument("--device", help="cpu, cuda, ... [default: the first accelerator, else the CPU]")
-    parser.add_argument("--batch", type=int, default=NanoRecipe().batch, help="pictures per step and process")
-    parser.add_argument("--render-only", action="store_true", help="stop after the pictures")
-    arguments = parser.parse_args()
-    recipe = NanoRecipe(
-        pictures=arguments.pictures,
-        batch=arguments.batch,
-        loop=replace(NanoRecipe().loop, steps=arguments.steps),
-    )
-    device = probe().device(arguments.device or probe().default_device).device
-    train(recipe, arguments.run, device=device, threads=arguments.threads, render_only=arguments.render_only)
-
-
-def train(
-    recipe: NanoRecipe, run: Path, *, device: str = "cpu", threads: int | None = None, render_only: bool = False
-) -> None:
-    """The whole job; every stage goes on where an earlier call stopped."""
-    cpu = probe().cpu
-    started = time.perf_counter()
-    ranks = join_ranks()
-    if ranks.leads:
-        rendered_pictures(recipe, run / "pictures", workers=cpu.cores)
-        (run / "recipe.json").write_text(json.dumps(asdict(recipe), indent=2) + "\n", encoding="utf-8")
-    if render_only:
-        return
-    ranks.wait()
-    pictures = rendered_pictures(recipe, run / "pictures", workers=1)
-    torch.set_num_threads(threads or max(1, cpu.cores // ranks.count))
-    torch.manual_seed(recipe.seed)
-    network = JointNetwork().to(device)
-    on_cpu = device == "cpu"
-    make_ahead = Ahead(
-        lambda step: make_batch(pictures, recipe, step * ranks.count + ranks.rank), threads=1 if on_cpu else cpu.cores
-    )
-    loop = Loop(
-        config=recipe.loop,
-        module=network,
-        optimizer=adamw(network, lr=recipe.loop.lr, weight_decay=recipe.weight_decay),
-        batch_of=lambda step: make_ahead(step).to(device),
-        loss_of=partial(joint_loss, recipe=recipe, autocast_bf16=cpu.bf16 == "native" if on_cpu else True),
-        rate_of=partial(warmup_cosine, steps=recipe.loop.steps, warmup=recipe.warmup),
-        run=run,
-        ranks=ranks,
-    )
-    average = loop.train()
-    if not ranks.leads:
-        return
-    size_bytes = write_weights(average, run / "weights")
-    print(f"wrote {size_bytes / 1e6:.2f} MB of weights after {(time.perf_counter() - started) / 60:.0f} minutes here")
-
+train_nano = partial(
+    train,
+    rendered=rendered_pictures,
+    network=JointNetwork,
+    batch_of=lambda pictures, recipe, step, number: make_batch(pictures, recipe, number),
+    loss=joint_loss,
+    write=lambda average, run: write_weights(average, run / "weights"),
+)
 
 if __name__ == "__main__":
-    main()
+    recipe, options = read_arguments("vitruvian.training.nano", __doc__, NanoRecipe())
+    train_nano(recipe, **options)

@@ -9,9 +9,7 @@ because the dense tasks squeeze every picture into one canvas). Time: OpenCV war
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import cv2
 import numpy as np
@@ -41,10 +39,6 @@ class Batch:
     normals_B3hw: Tensor
     person_Bhw: Tensor
     """True on persons, at the resolution of the normals."""
-
-    def to(self, device: str) -> Batch:
-        """The same batch on a device."""
-        return Batch(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -193,23 +187,3 @@ def _normals(stored_HW3: np.ndarray, flipped: bool) -> np.ndarray:
     # Empty backgrounds count as walls that face the camera, so that drawings are calm there.
     normals_HW3[~stored_HW3.any(axis=2)] = (0, 0, -1)
     return normals_HW3
-
-
-class Ahead:
-    """Makes the next batches in threads while the current one is trained on; the same batches in the same order.
-
-    A core makes some 300 pictures a second: one thread keeps a CPU busy, an accelerator wants all of them.
-    """
-
-    def __init__(self, make: Callable[[int], Batch], *, threads: int = 1) -> None:
-        self._make = make
-        self._threads = threads
-        self._pool = ThreadPoolExecutor(threads)
-        self._begun: dict[int, Future[Batch]] = {}
-
-    def __call__(self, step: int) -> Batch:
-        self._begun = {begun: batch for begun, batch in self._begun.items() if begun >= step}
-        for wanted in range(step, step + 1 + self._threads):
-            if wanted not in self._begun:
-                self._begun[wanted] = self._pool.submit(self._make, wanted)
-        return self._begun.pop(step).result()

@@ -5,20 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from vitruvian.training.loop import LoopConfig
+from vitruvian.training.recipe import Recipe
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NanoRecipe:
+class NanoRecipe(Recipe):
     """Pictures, steps and loss weights."""
 
     pictures: int = 16_000
-    """Synthetic pictures rendered once; each is seen several times, cropped and coloured anew."""
     picture_side: int = 288
     """Height and width the pictures are rendered at."""
     several_share: float = 0.2
     """Share of pictures with two or three persons."""
-    batch: int = 16
-    """Pictures per step and process."""
     loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=3900, lr=8e-4))
     warmup: int = 150
     weight_decay: float = 0.05
@@ -33,5 +31,4 @@ class NanoRecipe:
     background_normal_weight: float = 0.2
     """Share of the normal loss for pixels of rooms, props and empty backgrounds (which count as facing walls)."""
     seed: int = 20_260
-    """Training pictures have seeds from here on; held-out pictures come from far above."""
     held_out_seed: int = 90_000_000

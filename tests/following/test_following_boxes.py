@@ -1,4 +1,4 @@
-"""Overlaps of boxes, and boxes that are none."""
+"""Who is covered by whom, and boxes that are none."""
 
 from __future__ import annotations
 
@@ -6,14 +6,9 @@ import numpy as np
 import pytest
 
 from vitruvian.errors import UsageError
-from vitruvian.following.boxes import checked_boxes, covered_shares, overlaps
+from vitruvian.following.boxes import checked_boxes, covered_shares
 
 BOXES_4 = np.array([[0.0, 0, 10, 10], [5, 0, 15, 10], [0, 0, 5, 5], [20, 20, 20, 20]])
-
-
-def test_overlaps_of_known_boxes() -> None:
-    expected = [[1, 1 / 3, 1 / 4, 0], [1 / 3, 1, 0, 0], [1 / 4, 0, 1, 0], [0, 0, 0, 0]]
-    np.testing.assert_allclose(overlaps(BOXES_4, BOXES_4), expected)
 
 
 def test_covered_shares_of_known_boxes() -> None:
