@@ -14,9 +14,15 @@ def areas(boxes_P4: np.ndarray) -> np.ndarray:
 
 def intersections(one_P4: np.ndarray, other_Q4: np.ndarray) -> np.ndarray:
     """Area (P,Q) that each box of one list has in common with each of the other."""
-    low_PQ2 = np.maximum(one_P4[:, None, :2], other_Q4[None, :, :2])
-    high_PQ2 = np.minimum(one_P4[:, None, 2:], other_Q4[None, :, 2:])
-    return np.asarray((high_PQ2 - low_PQ2).clip(0).prod(axis=2))
+    # One axis after the other: on an axis of two NumPy is six times as slow.
+    width_PQ, height_PQ = (
+        (
+            np.minimum(one_P4[:, None, high], other_Q4[None, :, high])
+            - np.maximum(one_P4[:, None, low], other_Q4[None, :, low])
+        ).clip(0)
+        for low, high in ((0, 2), (1, 3))
+    )
+    return np.asarray(width_PQ * height_PQ)
 
 
 def overlaps(one_P4: np.ndarray, other_Q4: np.ndarray) -> np.ndarray:
@@ -31,9 +37,11 @@ def suppressed(boxes_P4: np.ndarray, overlap: float) -> np.ndarray:
 
     Greedy, as detectors publish it: a box that went does not take others with it.
     """
-    overlaps_PP = overlaps(boxes_P4, boxes_P4)
+    doubles_PP = overlaps(boxes_P4, boxes_P4) > overlap
+    gone_P = np.zeros(len(boxes_P4), bool)
     kept: list[int] = []
     for index in range(len(boxes_P4)):
-        if not kept or overlaps_PP[index, kept].max() <= overlap:
+        if not gone_P[index]:
             kept.append(index)
+            gone_P |= doubles_PP[index]
     return np.array(kept, np.int64)

@@ -84,17 +84,19 @@ def find_weights(
 
 
 def spec_of(name: str | Path) -> zoo.ModelSpec:
-    """The spec of a catalogue name, or of a weight file by its shapes; nothing is fetched.
+    """The spec of a catalogue name, of a weight file by its shapes, or of a folder as on the hub; nothing is fetched.
 
     Raises:
         UsageError: neither a name nor a file.
         RefusedError: a file that is no weight file of a known network.
     """
+    known = str(name) in zoo.MODELS or str(name) in zoo.ALIASES
     path = Path(name)
+    if not known and (path / zoo.WEIGHTS_NAME).is_file():
+        path = path / zoo.WEIGHTS_NAME
     if path.is_file():
         file = read_weights(path)
         return zoo.spec_of_file(path, file.tensors, file.metadata)
-    known = str(name) in zoo.MODELS or str(name) in zoo.ALIASES
     if not known and (path.suffix or path.is_dir()):  # `sapiens-seg-0.3b` ends in what looks like a suffix, too
         raise UsageError(f"got the model {str(name)!r}, which is no file; expected a weight file or a catalogue name")
     return zoo.find(str(name))
