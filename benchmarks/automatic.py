@@ -49,7 +49,7 @@ def published(name: str, pictures: Path, out: Path, watch: PeakWatch) -> None:
     assert isinstance(task, SegTask)
     height, width = task.input_hw
     example = torch.zeros(1, 3, height, width)
-    program = torch.jit.freeze(torch.jit.trace(_Only(found.network, "logits").eval(), example))
+    program = torch.jit.freeze(torch.jit.trace(Only(found.network, "logits").eval(), example))
     found.network.to_empty(device="meta")
     out.mkdir(parents=True)
     paths = sorted(pictures.iterdir())
@@ -74,7 +74,7 @@ def published(name: str, pictures: Path, out: Path, watch: PeakWatch) -> None:
             cv2.imwrite(str(out / f"{path.name}.seg.drawn.jpg"), cv2.cvtColor(result.draw(), cv2.COLOR_RGB2BGR))
 
 
-class _Only(torch.nn.Module):
+class Only(torch.nn.Module):
     """A network that returns one tensor instead of a dict, as published programs do."""
 
     def __init__(self, network: torch.nn.Module, key: str) -> None:

@@ -13,13 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "vitruvian"
 FLOORS = {
-    0: ("errors", "cache", "stages", "bundled"),
+    0: ("errors", "boxes", "cache", "stages", "bundled"),
     1: ("models", "tasks", "media", "hardware", "people", "plots", "following"),
     2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue", "readback", "kept"),
     3: ("training", "running", "audit"),
     4: (
         *("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "loading"),
-        *("followers", "video_run", "video_jobs", "jobs", "coco"),
+        *("videos", "progress", "run_document", "jobs", "coco"),
     ),
     5: ("demo", "demo_fit", "doctor", "bench", "verification", "evaluation"),
     6: ("cli", "__init__"),

@@ -6,19 +6,15 @@ with `resume` and ends with the same set of files as one that was not.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from vitruvian import __version__
 from vitruvian.coco import gather_coco_results, gather_csv
-from vitruvian.errors import UsageError
+from vitruvian.errors import InputError, UsageError
 from vitruvian.fit.calibration import CalibrationPoint, remember
-from vitruvian.fit.decisions import Decision
 from vitruvian.fit.knobs import Knobs
 from vitruvian.hardware import PeakWatch, open_meter, probe
 from vitruvian.media.documents import write_json_atomic
@@ -26,10 +22,13 @@ from vitruvian.media.items import Entry, Failure
 from vitruvian.media.ledger import Ledger
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.sinks import FolderSink, check_formats
+from vitruvian.media.video.camera import camera_name
 from vitruvian.media.video.values import Span
 from vitruvian.models.weight_files import sha256_of
 from vitruvian.network_stage import Finished, Timings
 from vitruvian.predict import Model, RegionsOf, Road
+from vitruvian.progress import Progress
+from vitruvian.run_document import run_document
 from vitruvian.tasks.base import Result
 from vitruvian.tasks.depth import Depth
 from vitruvian.tasks.features import Features
@@ -38,8 +37,9 @@ from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 from vitruvian.tasks.regions import BoxTable, read_boxes
 from vitruvian.tasks.seg import Segmentation
-from vitruvian.video_jobs import run_videos
-from vitruvian.video_run import LINES, is_video_entry
+from vitruvian.videos.jobs import VideoJobs
+from vitruvian.videos.streams import stamp_of
+from vitruvian.videos.wish import FRAME_RATE, LINES, VideoWish, formats_of, is_video_entry
 
 RUN_FILE = "run.json"
 
@@ -51,72 +51,28 @@ RESULT_KINDS: dict[str, type[Result]] = {kind.kind: kind for kind in (Pose, Segm
 class Job:
     """What to do, apart from the model."""
 
-    inputs: Sequence[str]
     out: Path
+    inputs: Sequence[str] = ()
+    """Pictures, videos, folders, ...; see `vitruvian.media.listing`."""
+    camera: str | None = None
+    """In the place of inputs: a camera's number or address."""
     formats: tuple[str, ...] = ()
     """Formats to write; empty means the task's defaults."""
     mode: Literal["new", "resume", "overwrite"] = "new"
     recursive: bool = False
     flip_test: bool = False
     boxes: Path | None = None
-    """File with persons per picture; pictures that it does not name have none."""
+    """File with persons per picture, or per frame of a video; those that it does not name have none."""
     convention: str | None = None
     """Keypoint set that poses are converted to; None: the network's own."""
     span: Span = field(default_factory=Span)
     """Part of every video."""
-    frame_rate: float = 25.0
+    frame_rate: float = FRAME_RATE
     """Of numbered pictures (`frames/%06d.png`)."""
     track: bool = False
     """Follow persons over a video."""
     smooth: bool = False
     """Steady results over a video; persons are followed for it."""
-
-
-@dataclass(kw_only=True, slots=True)
-class Progress:
-    """Where a job stands; handed to the reporter after every input."""
-
-    total: int
-    done: int = 0
-    skipped: int = 0
-    failures: list[Failure] = field(default_factory=list)
-    memory_bytes: int = 0
-    """What the process takes of the device now: the figure that budgets mean."""
-    peak_bytes: int = 0
-    """The highest so far."""
-    planned_bytes: int = 0
-    """Peak that the plan allows; 0 without a plan."""
-    video: str = ""
-    """The video that is on its way."""
-    frames: int = 0
-    """Its frames so far."""
-    frames_total: int | None = None
-    """Its frames in all, if known."""
-    videos: list[dict[str, Any]] = field(default_factory=list)
-    """What became of each video, for `run.json`."""
-    decisions: tuple[Decision, ...] = ()
-    """What was chosen and what happened while running; complete at the end."""
-    started: float = field(default_factory=time.perf_counter)
-
-    @property
-    def seen(self) -> int:
-        return self.done + self.skipped + len(self.failures)
-
-    @property
-    def per_second(self) -> float:
-        """Pictures done per second so far."""
-        return self.done / max(1e-9, time.perf_counter() - self.started)
-
-    @property
-    def frames_per_second(self) -> float:
-        """Frames of videos, and pictures, done per second so far."""
-        frames = sum(video["frames"] for video in self.videos) + self.done - len(self.videos)
-        return max(frames, 0) / max(1e-9, time.perf_counter() - self.started)
-
-    @property
-    def left_s(self) -> float | None:
-        """Estimated seconds to the end; None before the first picture is done."""
-        return (self.total - self.seen) / self.per_second if self.done else None
 
 
 def run_job(
@@ -130,21 +86,25 @@ def run_job(
     `watch`: a memory watch that is on already; None: one of this run's own.
 
     Raises:
-        UsageError: unknown format, an output folder that is in use, not empty or not writable, no input at all.
+        UsageError: unknown format, options that do not go together, an output folder that is in use, not empty or not
+            writable, no input at all.
         DoesNotFitError: the disk is full.
     """
     formats = _formats(model, job)
-    if job.convention:
-        keypoint_set(job.convention)
+    check_job(job)
+    _check_followed(model, job)
     boxes = read_boxes(job.boxes) if job.boxes else None
     with ExitStack() as stack:
         identity = _identity(model, job, formats)
         ledger = stack.enter_context(Ledger.open(job.out, mode=job.mode, run=identity))
         watch = watch or stack.enter_context(PeakWatch(open_meter(model.device)))
-        entries = list(list_inputs(list(job.inputs), recursive=job.recursive))
-        fresh = [entry for entry in entries if not _is_done(ledger, entry)]
-        planned_bytes = model.plan.peak_bytes if model.plan else 0
-        progress = Progress(total=len(entries), skipped=len(entries) - len(fresh), planned_bytes=planned_bytes)
+        pictures, videos = _listed(job, formats)
+        fresh = [entry for entry in pictures if not _is_done(ledger, entry)]
+        fresh_videos = [entry for entry in videos if not _is_done(ledger, entry)]
+        total = 1 if job.camera is not None else len(pictures) + len(videos)
+        progress = Progress(total=total, planned_bytes=model.plan.peak_bytes if model.plan else 0)
+        progress.skipped = len(pictures) + len(videos) - len(fresh) - len(fresh_videos)
+        progress.what = "inputs" if videos or job.camera is not None else "pictures"
 
         def report() -> None:
             progress.memory_bytes, progress.peak_bytes = watch.last.device_bytes, watch.peak_bytes
@@ -152,20 +112,72 @@ def run_job(
 
         timings = Timings(watch=watch)
         road = Road(model=model, regions_of=_regions_of(boxes), flip_test=job.flip_test, timings=timings)
+        frames = VideoJobs(
+            model=model,
+            wish=_wish(job, boxes),
+            out=job.out,
+            identity=identity,
+            ledger=ledger,
+            timings=timings,
+            progress=progress,
+            report=report,
+        )
         try:
             report()
             _run_pictures(road, job, formats, fresh, ledger, progress, report)
-            _gather(job, formats, entries, progress, ledger)
-            videos = [entry for entry in fresh if isinstance(entry, Entry) and is_video_entry(entry)]
-            for road_of_video in run_videos(videos, model, job, identity, ledger, timings, progress, report):
-                road = road if road.engine.largest_batch else road_of_video
+            _gather(job, formats, pictures, progress, ledger)
+            for other in frames.camera(job.camera) if job.camera is not None else frames.videos(fresh_videos):
+                road = road if road.engine.largest_batch else other
         finally:
             ledger.announce(RUN_FILE)
             progress.decisions = road.decisions()
-            document = _run_document(road, job, formats, progress, ledger.notes)
+            document = run_document(road, _options(job, formats), progress, ledger.notes)
             write_json_atomic(job.out / RUN_FILE, document)
         _learn(road, watch.peak_bytes)
     return progress
+
+
+def check_job(job: Job) -> None:
+    """Refuse what does not go together, before anything is loaded or touched.
+
+    Raises:
+        UsageError: what was asked, and what to do instead.
+    """
+    if job.convention:
+        keypoint_set(job.convention)
+    if job.camera is None and not job.inputs:
+        raise UsageError("got no input; expected pictures, videos or folders, or --camera NUMBER; name one")
+    if job.camera is not None:
+        _check_camera(job)
+
+
+def _check_followed(model: Model, job: Job) -> None:
+    """Nobody can be followed where nobody is looked for."""
+    if model.finder is None and job.boxes is None and (job.track or (job.smooth and model.task.name == "pose")):
+        option = "--track" if job.track else "--smooth"
+        raise UsageError(
+            f"got {option} for whole pictures; expected persons to follow; let a detector find them (--detector), or "
+            "say where they are (--boxes)"
+        )
+
+
+def _check_camera(job: Job) -> None:
+    assert job.camera is not None
+    camera_name(job.camera)
+    if job.inputs:
+        raise UsageError("got --camera together with inputs; expected one of them; run them one after the other")
+    if job.mode == "resume":
+        raise UsageError(
+            "got --resume for a camera; expected a new output folder: what it showed does not come again; choose "
+            "another with -o, or --overwrite the earlier results"
+        )
+    given = {"--boxes": job.boxes is not None, "--start": job.span.start_s > 0, "--stride": job.span.stride > 1}
+    for option, is_given in given.items():
+        if is_given:
+            raise UsageError(
+                f"got {option} for a camera; expected none: it begins now and gives the newest frame each time; "
+                "leave it out"
+            )
 
 
 def _run_pictures(
@@ -189,22 +201,23 @@ def _run_pictures(
                 result.write(item_sink)
             ledger.record(item.name, item.size_bytes, item.modified_ns, item_sink.written)
 
-    for outcome in road.run((entry for entry in fresh if not is_video_entry(entry)), deliver):
+    for outcome in road.run(fresh, deliver):
         if isinstance(outcome, Failure):
             progress.failures.append(outcome)
         else:
             progress.done += 1
+            progress.pictures += 1
         report()
 
 
 def _gather(
-    job: Job, formats: Sequence[str], entries: Sequence[Entry | Failure], progress: Progress, ledger: Ledger
+    job: Job, formats: Sequence[str], pictures: Sequence[Entry | Failure], progress: Progress, ledger: Ledger
 ) -> None:
     """Files about all pictures of the run together."""
-    if entries and all(is_video_entry(entry) for entry in entries):
+    if not pictures:
         return
     failed = {failure.index for failure in progress.failures}
-    names = [entry.name for entry in entries if entry.index not in failed and not is_video_entry(entry)]
+    names = [entry.name for entry in pictures if entry.index not in failed]
     if "coco" in formats:
         gather_coco_results(job.out, names, announce=ledger.announce)
     if "csv" in formats:
@@ -235,6 +248,8 @@ def _identity(model: Model, job: Job, formats: Sequence[str]) -> dict[str, Any]:
         finder = model.finder
         options["detector"] = [finder.spec.name, finder.provenance.weights_sha256, str(finder.precision)]
         options["whole_if_nobody"] = model.whole_if_nobody
+    if job.frame_rate != FRAME_RATE:
+        options["frame_rate"] = job.frame_rate
     if job.track or job.smooth or job.span != Span():
         options |= {"track": job.track, "smooth": job.smooth, "span": asdict(job.span)}
     if job.convention:
@@ -245,11 +260,12 @@ def _identity(model: Model, job: Job, formats: Sequence[str]) -> dict[str, Any]:
 def _formats(model: Model, job: Job) -> tuple[str, ...]:
     kind = RESULT_KINDS[model.task.name]
     formats = job.formats or kind.default_formats
-    unknown = [name for name in formats if name not in (*kind.formats, LINES)]
+    known = (*kind.formats, LINES)
+    unknown = [name for name in formats if name not in known]
     if unknown:
         raise UsageError(
-            f"got --format {','.join(unknown)} for {model.task.name}; expected some of {', '.join(kind.formats)}; "
-            "name them in a comma list"
+            f"got --format {','.join(unknown)} for {model.task.name}; expected some of {', '.join(known)} (of videos "
+            "alone); name them in a comma list"
         )
     check_formats(formats)
     return tuple(formats)
@@ -263,81 +279,53 @@ def _regions_of(boxes: BoxTable | None) -> RegionsOf | None:
 
 def _is_done(ledger: Ledger, entry: Entry | Failure) -> bool:
     """Whether an earlier run finished this very file; pictures that are no files are always done again."""
-    if isinstance(entry, Failure) or entry.path is None:
+    if isinstance(entry, Failure) or entry.payload is not None:
         return False
     try:
-        status = entry.path.stat()
-    except OSError:
+        return ledger.done(entry.name, *stamp_of(entry))
+    except InputError:
         return False  # reading it will say why
-    return ledger.done(entry.name, status.st_size, status.st_mtime_ns)
 
 
-def _run_document(
-    road: Road, job: Job, formats: Sequence[str], progress: Progress, notes: Sequence[str]
-) -> dict[str, Any]:
-    wall_s = time.perf_counter() - progress.started
-    model = road.model
+def _listed(job: Job, formats: Sequence[str]) -> tuple[list[Entry | Failure], list[Entry]]:
+    """Pictures, with what cannot be used at all, and videos."""
+    pictures: list[Entry | Failure] = []
+    videos: list[Entry] = []
+    for entry in list_inputs(list(job.inputs), recursive=job.recursive, videos=True):
+        if isinstance(entry, Entry) and is_video_entry(entry):
+            videos.append(entry)
+        else:
+            pictures.append(entry)
+    if any(isinstance(entry, Entry) for entry in pictures) and not set(formats) - {LINES}:
+        raise UsageError(f"got --format {LINES} for pictures; expected one that pictures have; name it, too")
+    return pictures, videos
+
+
+def _wish(job: Job, boxes: BoxTable | None) -> VideoWish:
+    """What a job wants of every video."""
+    return VideoWish(
+        formats=formats_of(job.formats),
+        span=job.span,
+        track=job.track or job.smooth,
+        smooth=job.smooth,
+        convention=job.convention,
+        frame_rate=job.frame_rate,
+        boxes=boxes,
+        flip_test=job.flip_test,
+    )
+
+
+def _options(job: Job, formats: Sequence[str]) -> dict[str, Any]:
+    """The job for `run.json`."""
     return {
-        "vitruvian": __version__,
-        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
-        "task": model.task.name,
-        "model": model.spec.name,
-        "weights_sha256": model.provenance.weights_sha256,
-        "licence": model.provenance.licence,
-        "machine": probe().line(),
-        "device": model.device,
-        "precision": str(model.precision),
-        "detector": model.finder.spec.name if model.finder else None,
-        "micro_batch": road.engine.wanted_batch(model.task.input_hw),
-        "decisions": [decision.to_json() for decision in (*model.loading_decisions, *progress.decisions)],
-        "plan": _planned(model),
-        "memory": _measured(road),
-        "notes": [*model.notes, *notes],
-        "options": {
-            "formats": list(formats),
-            "flip_test": job.flip_test,
-            "boxes": job.boxes is not None,
-            "convention": job.convention,
-            "track": job.track,
-            "smooth": job.smooth,
-            "recursive": job.recursive,
-            "mode": job.mode,
-        },
-        "inputs": {
-            "total": progress.total,
-            "done": progress.done,
-            "skipped": progress.skipped,
-            "failed": len(progress.failures),
-        },
-        "videos": progress.videos,
-        "failures": [{"name": failure.name, "reason": failure.reason} for failure in progress.failures],
-        "timings_s": {stage: round(seconds, 4) for stage, seconds in road.timings.seconds.items()},
-        "wall_s": round(wall_s, 4),
-        "images_per_s": round(progress.done / max(wall_s, 1e-9), 3),
-    }
-
-
-def _planned(model: Model) -> dict[str, Any] | None:
-    """What was predicted before anything was loaded."""
-    if model.plan is None:
-        return None
-    return {
-        "peak_bytes": model.plan.peak_bytes,
-        "budget_bytes": model.plan.budget_bytes,
-        "breakdown_bytes": model.plan.breakdown.to_json(),
-        "micro_batch": model.plan.knobs.micro_batch,
-    }
-
-
-def _measured(road: Road) -> dict[str, Any] | None:
-    """What the process took, as budgets count it, beside what was predicted for the largest batch that really ran."""
-    watch, batch, predicted = road.timings.watch, road.engine.largest_batch, road.model.predicted
-    if watch is None:
-        return None
-    return {
-        "baseline_bytes": watch.baseline_bytes,
-        "peak_bytes": watch.peak_bytes,
-        "predicted_bytes": predicted(batch).total_bytes if predicted and batch else None,
-        "largest_batch": batch,
-        "stages": watch.peaks,
+        "formats": list(formats),
+        "flip_test": job.flip_test,
+        "boxes": job.boxes is not None,
+        "convention": job.convention,
+        "track": job.track,
+        "smooth": job.smooth,
+        "span": asdict(job.span),
+        "camera": job.camera is not None,
+        "recursive": job.recursive,
+        "mode": job.mode,
     }

@@ -153,6 +153,9 @@ class Road:
     per_source: Callable[[Finished], Finished] | None = None
     """Sees every finished picture in order; for state that needs order, such as smoothing."""
     timings: Timings = field(default_factory=Timings)
+    ahead: int | None = None
+    """Pictures that may be on their way through each step, for streams where an old picture is worth nothing; None: as
+    many as keep everything busy."""
 
     @cached_property
     def engine(self) -> Engine:
@@ -182,8 +185,9 @@ class Road:
 
     def run_items(self, items: Iterator[Item | Failure], deliver: Callable[[Finished], T]) -> Iterator[T | Failure]:
         """The same for pictures that are read already, such as the frames of a video."""
-        workers = probe().cpu.cores
-        ahead = workers * AHEAD_PER_WORKER
+        cores = probe().cpu.cores
+        ahead = self.ahead or cores * AHEAD_PER_WORKER
+        workers = min(cores, ahead)
         with ThreadPoolExecutor(workers, initializer=_single_threaded) as pool:
             asked = self._asked(self._timed("read", items), pool, workers, ahead)
             finished = self._stage(self.model, self.engine, pool, workers, ahead).run(asked)

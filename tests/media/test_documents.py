@@ -36,3 +36,18 @@ def test_unknown_values_are_a_mistake_of_the_author() -> None:
     loop.append(loop)
     with pytest.raises(ValueError, match="Circular"):
         json_text(loop)
+
+
+@pytest.mark.parametrize(
+    ("document", "text"),
+    [
+        ({"a": {"xy": [[1.5, None], None, [2, True]], "b": []}}, '{\n "a": {\n  "xy": [[1.5, null], null, [2, true]],'),
+        ([{"n": [1, 2]}, "s", {}], '[\n {\n  "n": [1, 2]\n },\n "s",\n {}\n]'),
+        ({1: ["x", "y"], None: 2}, '{\n "1": [\n  "x",\n  "y"\n ],\n "null": 2\n}'),
+        ({"c": np.array([np.nan, 2]), "e": [np.float32(0.5)]}, '{\n "c": [null, 2.0],\n "e": [0.5]\n}'),
+    ],
+)
+def test_lists_of_numbers_stand_on_one_line_of_a_spread_document(document: object, text: str) -> None:
+    spread = json_text(document, indent=1)
+    assert spread.startswith(text)
+    assert json.loads(spread) == json.loads(json_text(document))

@@ -85,6 +85,17 @@ def test_lost_and_cut_files_are_made_again(out: Path, damage: object) -> None:
     assert files_in(out) == {"a.jpg.seg.png"}
 
 
+def test_what_belongs_to_a_changed_video_is_dropped_together(out: Path) -> None:
+    with Ledger.open(out, mode="new", run=RUN) as ledger:
+        for name in ("a.mp4.frames/00000000", "a.mp4.frames/00000001", "b.mp4.frames/00000000"):
+            finish(ledger, out, name, "seg.png")
+    with Ledger.open(out, mode="resume", run=RUN) as ledger:
+        ledger.drop("a.mp4.frames/")
+        assert not (out / "a.mp4.frames").exists()
+        assert (out / "b.mp4.frames" / "00000000.seg.png").is_file()
+        assert not ledger.done("a.mp4.frames/00000001", 10, 5)
+
+
 def test_an_input_without_files_is_done_too(out: Path) -> None:
     with Ledger.open(out, mode="new", run=RUN) as ledger:
         ledger.record("empty.jpg", 1, 2, [])

@@ -15,8 +15,8 @@ from vitruvian.errors import UsageError
 from vitruvian.media import listing
 from vitruvian.media.items import Entry, Failure
 from vitruvian.media.listing import list_inputs
-from vitruvian.media.signatures import SNIFF_BYTES, picture_extension
-from vitruvian.media.walking import walk_pictures
+from vitruvian.media.signatures import SNIFF_BYTES, has_picture_extension, picture_extension
+from vitruvian.media.walking import walk_folder
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +54,19 @@ def test_folders_give_pictures_sorted_and_pass_over_the_rest() -> None:
     assert names(["in"], recursive=True) == ["a.JPG", "b.png", "c.tiff", "sub/d.png"]
     assert names([Path("in")]) == names(["in"])
     assert names(["in"]) == names("in" for _ in range(2))
+
+
+def test_videos_are_listed_where_they_are_wanted() -> None:
+    put("in/b.mp4", "in/a.png", "in/code.ts", "in/song.mp3", "in/.hidden.mp4", "in/sub/c.MKV")
+    Path("in/stream.ts").write_bytes((b"G" + bytes(187)) * 4)
+
+    def listed(given: str, **how: bool) -> list[str]:
+        return [one.name for one in list_inputs([given], **{"recursive": False, "videos": True, **how})]
+
+    assert listed("in") == ["a.png", "b.mp4", "stream.ts"]
+    assert listed("in", recursive=True) == ["a.png", "b.mp4", "stream.ts", "sub/c.MKV"]
+    assert listed("in/*") == ["in/a.png", "in/b.mp4", "in/stream.ts"]
+    assert listed("in", videos=False) == ["a.png"]
 
 
 def test_output_folders_inside_an_input_are_passed_over() -> None:
@@ -282,7 +295,9 @@ def test_names_that_are_not_utf8() -> None:
 
 def test_listing_is_lazy(here: Path) -> None:
     put(*(f"in/{number:03d}/{number:03d}.png" for number in range(50)))
-    taken = list(islice(walk_pictures(here / "in", recursive=True), 2))
+    taken = list(
+        islice(walk_folder(here / "in", recursive=True, wanted=lambda path: has_picture_extension(path.name)), 2)
+    )
     assert [path.name for path in taken] == ["000.png", "001.png"]  # type: ignore[union-attr]
     found = list_inputs(["in/000/000.png"], recursive=False)
     Path("in/000/000.png").unlink()

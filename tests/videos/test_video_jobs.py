@@ -14,28 +14,9 @@ import numpy as np
 import pytest
 
 from command import Command
-from vitruvian import video_run
-from vitruvian.people import random_clip, render
+from vitruvian.videos import disk, run
 
 FRAMES, FPS = 14, 10
-
-
-@pytest.fixture(scope="module")
-def pictures() -> list[np.ndarray]:
-    clip = random_clip(90_000_001, persons=2, frames=FRAMES, fps=FPS, height=96, width=128)
-    return [render(scene).image_HW3 for scene in clip]
-
-
-@pytest.fixture
-def clip(tmp_path: Path, pictures: list[np.ndarray]) -> Path:
-    path = tmp_path / "clip.mp4"
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=FPS, options={"crf": "10"})
-        stream.width, stream.height, stream.pix_fmt = 128, 96, "yuv420p"
-        for image in pictures:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
-        container.mux(stream.encode())
-    return path
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
@@ -67,7 +48,7 @@ def test_a_drawn_video_and_a_line_per_frame(command: Command, clip: Path, tmp_pa
     assert len(about["keypoint_names"]) == 17
     assert [image.shape for image in frames(out / "clip.mp4.pose.mp4")] == [(96, 128, 3)] * FRAMES
     (video,) = json.loads((out / "run.json").read_text(encoding="utf-8"))["videos"]
-    assert (video["frames"], video["persons"], video["truncated"]) == (FRAMES, len(persons), None)
+    assert (video["frames"], video["persons"], video["ended_early"]) == (FRAMES, len(persons), None)
     assert not list((out / ".vitruvian" / "videos").iterdir()), "the working folder is gone"
 
 
@@ -108,13 +89,30 @@ def test_numbered_pictures_are_a_video(
     for number, image in enumerate(pictures[:5], 7):
         cv2.imwrite(str(folder / f"{number:03d}.png"), image[..., ::-1])
     (folder / "009.png").write_bytes(b"broken")
+    cv2.imwrite(str(folder / "010.png"), pictures[0][:50])
+    (folder / "008.png").unlink()
+    cv2.imwrite(str(folder / "011.png"), pictures[1].astype(np.uint16)[..., ::-1] * 257)
     monkeypatch.chdir(tmp_path)
     ran = command("depth", "shots/%03d.png", "-o", "out", "--fps", "5")
     assert ran.code == 3, ran.err
-    assert "frame 2" in ran.err
-    found = lines(next((tmp_path / "out").rglob("*.depth.jsonl")))
-    assert ["failed" in line for line in found] == [False, False, True, False, False]
-    assert len(frames(next((tmp_path / "out").rglob("*.depth.mp4")))) == 4
+    assert "0 of 1 inputs done, 1 failed, 2 frames failed, 2 frames at" in ran.out
+    assert "2 of 4 frames could not be used, the others are done: frame 1: " in ran.err
+    assert "frame 2: is 128 x 50; expected 128 x 96" in ran.err
+    out = tmp_path / "out"
+    found = lines(next(out.rglob("*.depth.jsonl")))
+    assert ["failed" in line for line in found] == [False, True, True, False]
+    assert (found[0]["time_s"], found[3]["time_s"]) == (0.0, 0.8), "time runs on where a number is missing"
+    assert len(frames(next(out.rglob("*.depth.mp4")))) == 2
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert document["inputs"] == {"total": 1, "done": 0, "skipped": 0, "failed": 1}
+    assert document["frames"] == {"done": 2, "failed": 2}
+    assert document["frames_per_s"] > 0
+    assert "pictures are missing: 8" in document["videos"][0]["notes"][0]
+    again = command("depth", "shots/%03d.png", "-o", "out", "--fps", "5", "--resume")
+    assert "1 already there" in again.out
+    other = command("depth", "shots/%03d.png", "-o", "out", "--fps", "10", "--resume")
+    assert other.code == 3, "another rate is another video"
+    assert lines(next(out.rglob("*.depth.jsonl")))[3]["time_s"] == 0.4
 
 
 def test_what_is_readable_of_a_cut_file_is_done(command: Command, clip: Path, tmp_path: Path) -> None:
@@ -144,16 +142,16 @@ class Killed(BaseException):
 @pytest.fixture
 def killed_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Let the run die before the n-th frame is appended; small checkpoints."""
-    monkeypatch.setattr(video_run, "CHECKPOINT", 4)
-    take = video_run.VideoRun._take
+    monkeypatch.setattr(run, "CHECKPOINT", 4)
+    take = run.VideoRun._take
 
     def at(frame: int | None) -> None:
-        def dying(self: Any, number: int, outcome: Any) -> None:
+        def dying(self: Any, outputs: Any, number: int, outcome: Any) -> None:
             if number == frame:
                 raise Killed
-            take(self, number, outcome)
+            take(self, outputs, number, outcome)
 
-        monkeypatch.setattr(video_run.VideoRun, "_take", dying)
+        monkeypatch.setattr(run.VideoRun, "_take", dying)
 
     return at
 
@@ -197,11 +195,103 @@ def test_another_video_of_the_same_name_begins_anew(
     assert len(lines(tmp_path / "out" / "clip.mp4.seg.jsonl")) == FRAMES
 
 
+def test_files_per_frame_of_the_video_before_are_not_left(command: Command, clip: Path, tmp_path: Path) -> None:
+    how = ("-o", tmp_path / "out", "--format", "npy")
+    assert command("seg", clip, *how).code == 0
+    folder = tmp_path / "out" / "clip.mp4.frames"
+    (folder / "mine.txt").write_text("a foreign file", encoding="utf-8")
+    assert len(list(folder.glob("*.npy"))) == FRAMES
+    shorter = tmp_path / "shorter.mkv"
+    with av.open(str(clip)) as source, av.open(str(shorter), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in list(source.demux(source.streams.video[0]))[:6]:
+            packet.stream = stream
+            target.mux(packet)
+    clip.write_bytes(shorter.read_bytes())
+    command("seg", clip, *how, "--resume")
+    assert 1 <= len(list(folder.glob("*.npy"))) < FRAMES
+    assert (folder / "mine.txt").is_file()
+
+
+def test_a_folder_of_pictures_and_videos(
+    command: Command, clip: Path, tmp_path: Path, pictures: list[np.ndarray]
+) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    clip.rename(folder / "clip.mp4")
+    cv2.imwrite(str(folder / "z.png"), pictures[0])
+    out = tmp_path / "out"
+    ran = command("pose", folder, "-o", out, "--format", "json,csv,coco", "--batch", "1")
+    assert ran.code == 0, ran.err
+    assert "2 of 2 inputs done" in ran.out
+    assert (out / "z.png.pose.json").is_file()
+    persons = [len(line["persons"]) for line in lines(out / "clip.mp4.pose.jsonl")]
+    results = json.loads((out / "clip.mp4.pose.coco.json").read_text(encoding="utf-8"))
+    numbers = [entry["image_id"] for entry in results]
+    assert [numbers.count(number) for number in range(FRAMES)] == persons
+    assert len(json.loads((out / "pose.coco.json").read_text(encoding="utf-8"))) >= 1, "of the picture alone"
+    rows = (out / "clip.mp4.pose.csv").read_text(encoding="utf-8").splitlines()
+    assert len(rows) == 1 + 17 * sum(persons)
+    document = json.loads((out / "run.json").read_text(encoding="utf-8"))
+    assert document["images_per_s"] > 0
+    assert document["frames"] == {"done": FRAMES, "failed": 0}
+    assert "by the first 10" in document["videos"][0]["disk"]
+    assert "2 already there" in command(
+        "pose", folder, "-o", out, "--format", "json,csv,coco", "--batch", "1", "--resume"
+    ).out  # fmt: skip
+
+
+def test_persons_of_frames_from_a_file_are_followed(command: Command, clip: Path, tmp_path: Path) -> None:
+    boxes = {
+        f"clip.mp4.frames/{number:08d}": [[10 + number, 10, 50 + number, 90], [70, 10, 110, 90]]
+        for number in range(1, FRAMES)
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes), encoding="utf-8")
+    out = tmp_path / "out"
+    ran = command("pose", clip, "-o", out, "--boxes", tmp_path / "boxes.json", "--track", "--end", "0.5")
+    assert ran.code == 0, ran.err
+    found = lines(out / "clip.mp4.pose.jsonl")
+    assert [len(line["persons"]) for line in found] == [0, 2, 2, 2, 2]
+    assert [[person["id"] for person in line["persons"]] for line in found[2:]] == [[1, 2]] * 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["pose", "--track", "--detector", "none"], "expected persons to follow"),
+        (["pose", "--smooth", "--detector", "none"], "got --smooth for whole pictures"),
+        (["pose", "--format", "gif"], "jsonl"),
+    ],
+)
+def test_what_would_do_nothing_is_refused(
+    command: Command, clip: Path, tmp_path: Path, arguments: list[str], says: str
+) -> None:
+    ran = command(*arguments, clip, "-o", tmp_path / "out")
+    assert ran.code == 2
+    assert says in ran.err
+
+
+def test_lines_are_no_format_of_pictures(command: Command, photos: Path, tmp_path: Path) -> None:
+    ran = command("seg", photos, "-o", tmp_path / "out", "--format", "jsonl")
+    assert ran.code == 2
+    assert "one that pictures have" in ran.err
+
+
 def test_arrays_that_do_not_fit_the_disk_are_refused_first(
     command: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(video_run.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage._replace(free=1000))
     ran = command("normal", clip, "-o", tmp_path / "out", "--format", "npy")
     assert ran.code == 4
     assert "--stride" in ran.err
+
+
+def test_what_depends_on_the_pictures_is_measured_on_the_first_frames(
+    command: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    ran = command("pose", clip, "-o", tmp_path / "out", "--format", "openpose")
+    assert ran.code == 4
+    assert "by the first 10" in ran.err

@@ -2,42 +2,35 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from vitruvian.cli.options import Accept, Budget, Device, Json, Name, On, Quiet
 from vitruvian.errors import DoesNotFitError, UsageError
 
 
 def bench(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name or weight file.")],
-    on: Annotated[
-        Path | None, typer.Option("--on", metavar="DIR", help="Pictures to compare on. (default: bundled)")
-    ] = None,
+    model: Name,
+    on: On = None,
     dtype: Annotated[
         str, typer.Option("--dtype", metavar="LIST", help="Comma list of types. (default: all that are native)")
     ] = "",
     batch: Annotated[
         str, typer.Option("--batch", metavar="LIST", help="Comma list of sizes. (default: 1,2,4,... while they pay)")
     ] = "",
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: chosen)")] = None,
+    device: Device = None,
     quality: Annotated[
         str, typer.Option("--quality", help="What a recommended row must keep: exact, balanced or fast.")
     ] = "balanced",
-    budget: Annotated[
-        str | None, typer.Option("--budget", metavar="SIZE", help="Memory to stay under, e.g. 12GB. (default: free)")
-    ] = None,
+    budget: Budget = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Noise instead of the published weights: only time and memory.")
     ] = False,
     seconds: Annotated[float, typer.Option("--seconds", min=1.0, help="Time for the readings of all rows.")] = 60.0,
-    accept_licence: Annotated[
-        list[str] | None,
-        typer.Option("--accept-licence", metavar="NAME", help="Accept a licence of weights, e.g. cc-by-nc-4.0."),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print the rows as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is going on.")] = False,
+    accept_licence: Accept = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """Images/s, latency, peak memory and distance from float32 for each precision and batch (exit 4: nothing fits)."""
     from vitruvian.bench import run_bench

@@ -6,11 +6,13 @@ from typing import Annotated
 
 import typer
 
+from vitruvian.cli.options import Json
+
 app = typer.Typer(no_args_is_help=True, help="What is remembered on this machine between runs: show or clear it.")
 
 
 @app.command()
-def show(json: Annotated[bool, typer.Option("--json", help="Print a list of JSON objects.")] = False) -> None:
+def show(json: Json = False) -> None:
     """Predictions, measurements, audits and consents that are remembered, and what they take."""
     from vitruvian.kept import kept, kept_text
 

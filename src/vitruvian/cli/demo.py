@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from vitruvian.cli.options import Device
+
 app = typer.Typer(no_args_is_help=False)
 
 
@@ -40,7 +42,7 @@ def fit(
         str | None, typer.Option("--budget", metavar="SIZE", help="Memory to be held to. (default: just enough)")
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="Segmentation network.")] = "sapiens-seg-0.3b",
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1. (default: chosen)")] = None,
+    device: Device = None,
 ) -> None:
     """A network of real size under a budget that the usual flow would break; minutes, draws one plot."""
     from vitruvian.demo_fit import run_demo_fit

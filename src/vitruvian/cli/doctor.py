@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from vitruvian.cli.options import Device, Json, Quiet
 from vitruvian.errors import CheckFailedError
 
 
@@ -14,9 +15,9 @@ def doctor(
         bool,
         typer.Option("--full", help="Minutes: more pictures, every device, the compiler, a network of real size."),
     ] = False,
-    device: Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: chosen)")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print everything as one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is going on.")] = False,
+    device: Device = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """This machine, and the embedded networks in every precision against known truth (exit 6: not safe)."""
     from vitruvian.cli.screen import say

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitruvian.cli.options import Accept, Batch, Budget, Device, Dtype, FlipTest, Json, Quality, Quiet
 from vitruvian.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -34,24 +35,6 @@ Boxes = Annotated[
 Results = Annotated[
     Path | None, typer.Option("--results", metavar="FILE", help="Measure this COCO results file; no model runs.")
 ]
-FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored crop, as published numbers do.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: chosen)")]
-Dtype = Annotated[
-    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16. (default: chosen and checked)")
-]
-Quality = Annotated[
-    str, typer.Option("--quality", help="How far results may be from float32: exact, balanced or fast.")
-]
-Budget = Annotated[
-    str | None, typer.Option("--budget", metavar="SIZE", help="Memory to plan with, e.g. 12GB. (default: free)")
-]
-Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops per network call. (default: measured)")]
-Accept = Annotated[
-    list[str] | None,
-    typer.Option("--accept-licence", metavar="NAME", help="Accept a licence of weights, e.g. cc-by-nc-4.0."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of a table.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Do not say what is going on.")]
 
 
 def evaluate(

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from vitruvian.cli.options import Json
+
 
 def models(
-    json: Annotated[bool, typer.Option("--json", help="Print the table as JSON.")] = False,
+    json: Json = False,
     task: Annotated[
         str | None, typer.Option("--task", help="Only one task: pose, seg, depth, normal, features.")
     ] = None,

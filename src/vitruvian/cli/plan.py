@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from vitruvian.cli.options import Budget, Json, Objective
+
 
 def plan(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name, weight file, or sapiens-2b to train.")],
@@ -23,16 +25,14 @@ def plan(
     machine: Annotated[
         str | None, typer.Option("--machine", metavar="NAME", help="A known machine, e.g. t4. (default: this one)")
     ] = None,
-    budget: Annotated[
-        str | None, typer.Option("--budget", metavar="SIZE", help="Memory to stay under, e.g. 24GB. (default: free)")
-    ] = None,
+    budget: Budget = None,
     gpus: Annotated[int, typer.Option("--gpus", min=1, help="Devices to train on together.")] = 1,
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda:0, ... (default: the first)")] = None,
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="float32, bfloat16 or float16. (default: by support)")
     ] = None,
-    objective: Annotated[str, typer.Option("--objective", help="throughput or latency.")] = "throughput",
-    json: Annotated[bool, typer.Option("--json", help="Print the plan as one JSON object.")] = False,
+    objective: Objective = "throughput",
+    json: Json = False,
 ) -> None:
     """What MODEL takes as published, what fits and what each change costs; loads nothing (exit 4: does not fit)."""
     from vitruvian.errors import DoesNotFitError

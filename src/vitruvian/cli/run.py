@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from vitruvian.cli.options import Accept, Batch, Budget, Device, Dtype, FlipTest, Objective, Quality, Quiet
 from vitruvian.errors import EXIT_OK, InputError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from vitruvian.zoo import TaskName
 
 Inputs = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         metavar="INPUT...",
         help="Pictures, videos, folders, patterns, list files (.txt), or - for standard input.",
@@ -32,28 +33,11 @@ Formats = Annotated[str, typer.Option("--format", help="Comma list of formats. (
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Enter sub-folders.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on in an output folder; redo only what does not match.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the results of an earlier run.")]
-Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, mps. (default: chosen)")]
-Dtype = Annotated[
-    str | None, typer.Option("--dtype", help="float32, bfloat16 or float16. (default: chosen and checked)")
-]
-Quality = Annotated[
-    str, typer.Option("--quality", help="How far results may be from float32: exact, balanced or fast.")
-]
-Budget = Annotated[
-    str | None, typer.Option("--budget", help="Memory this run may take, e.g. 12GB. (default: what is free)")
-]
-Batch = Annotated[int | None, typer.Option("--batch", min=1, help="Crops per network call. (default: measured)")]
-Objective = Annotated[str, typer.Option("--objective", help="throughput (pictures per second) or latency.")]
 MaxLatency = Annotated[
     float | None, typer.Option("--max-latency", min=0.0, metavar="MS", help="Longest network call in milliseconds.")
 ]
-Accept = Annotated[
-    list[str] | None,
-    typer.Option("--accept-licence", metavar="NAME", help="Accept a licence of weights, e.g. cc-by-nc-4.0."),
-]
 Explain = Annotated[bool, typer.Option("--explain", "-v", help="Print every automatic choice and why.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the content of run.json instead of a summary.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 Boxes = Annotated[
     Path | None,
     typer.Option("--boxes", help="Persons, as JSON: COCO detections, COCO annotations, or boxes by picture name."),
@@ -62,6 +46,12 @@ Detector = Annotated[
     str,
     typer.Option(
         "--detector", metavar="NAME", help="What finds persons: a catalogue name, auto (the embedded one) or none."
+    ),
+]
+PersonsBy = Annotated[
+    str,
+    typer.Option(
+        "--detector", metavar="NAME", help="Look at one person after the other: what finds them, e.g. detector-nano."
     ),
 ]
 WholeImage = Annotated[
@@ -76,19 +66,29 @@ Convention = Annotated[
     ),
 ]
 Start = Annotated[float, typer.Option("--start", min=0.0, metavar="SECONDS", help="Begin a video here.")]
-End = Annotated[float | None, typer.Option("--end", min=0.0, metavar="SECONDS", help="End a video here.")]
+End = Annotated[
+    float | None,
+    typer.Option("--end", min=0.0, metavar="SECONDS", help="End a video, or a camera, here."),
+]
 Stride = Annotated[int, typer.Option("--stride", min=1, help="Take every n-th frame of a video.")]
 Fps = Annotated[float, typer.Option("--fps", min=0.001, help="Frames a second of numbered pictures (frames/%06d.png).")]
+Camera = Annotated[
+    str | None,
+    typer.Option(
+        "--camera",
+        metavar="N|URL",
+        help="Instead of inputs: a camera by its number (0 is the first), or rtsp://, http://. Ctrl-C ends it.",
+    ),
+]
 Track = Annotated[bool, typer.Option("--track", help="Follow persons over a video: stable numbers.")]
 Smooth = Annotated[bool, typer.Option("--smooth", help="Steady results over a video; follows persons, too.")]
-FlipTest = Annotated[bool, typer.Option("--flip-test", help="Average with the mirrored picture; twice the time.")]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Options:
     """What the running verbs have in common, as typed."""
 
-    inputs: list[str]
+    inputs: list[str] | None
     out: Path
     model: str | None
     formats: str
@@ -117,11 +117,13 @@ class Options:
     fps: float = 25.0
     track: bool = False
     smooth: bool = False
+    camera: str | None = None
 
 
 def pose(
-    inputs: Inputs,
     out: Out,
+    inputs: Inputs = None,
+    camera: Camera = None,
     model: ModelName = None,
     detector: Detector = "auto",
     boxes: Boxes = None,
@@ -155,12 +157,16 @@ def pose(
 
 
 def _dense_verb(task: TaskName, description: str) -> Callable[..., None]:
-    """A verb for whole pictures; all take the same options."""
+    """A verb for whole pictures, person by person on request; all take the same options."""
 
     def verb(
-        inputs: Inputs,
         out: Out,
+        inputs: Inputs = None,
+        camera: Camera = None,
         model: ModelName = None,
+        detector: PersonsBy = "auto",
+        boxes: Boxes = None,
+        track: Track = False,
         smooth: Smooth = False,
         start: Start = 0.0,
         end: End = None,
@@ -199,9 +205,13 @@ features = _dense_verb("features", "Feature maps of the encoder: float32 NPY (C,
 def _run(task: TaskName, options: Options) -> None:
     if options.resume and options.overwrite:
         raise UsageError("got --resume and --overwrite; expected one of them; --resume keeps what matches")
+    if options.camera is not None and options.batch is not None:
+        raise UsageError("got --batch for a camera; expected none: crops run one by one, so that no frame waits")
     from vitruvian.cli.screen import progress_line, say, say_failures, summary
-    from vitruvian.jobs import run_job
+    from vitruvian.jobs import check_job, run_job
 
+    job = _job(options)
+    check_job(job)
     limit = _limit(options)
     model = _load(task, options)
     for line in (*limit, *model.notes):
@@ -210,9 +220,10 @@ def _run(task: TaskName, options: Options) -> None:
         print("\n".join(map(str, model.loading_decisions)))
     try:
         with progress_line(quiet=options.quiet or options.json) as on_progress:
-            progress = run_job(model, _job(options), on_progress)
+            progress = run_job(model, job, on_progress)
     except KeyboardInterrupt as stop:
-        raise InterruptedRunError(f"interrupted; what is whole was kept in {options.out}; --resume goes on") from stop
+        goes_on = "" if options.camera is not None else "; --resume goes on"
+        raise InterruptedRunError(f"interrupted; what is whole was kept in {options.out}{goes_on}") from stop
     if options.json:
         print((options.out / "run.json").read_text(encoding="utf-8"), end="")
     elif options.explain:
@@ -269,7 +280,8 @@ def _job(options: Options) -> Job:
     from vitruvian.media.video.values import Span
 
     return Job(
-        inputs=options.inputs,
+        inputs=options.inputs or (),
+        camera=options.camera,
         out=options.out,
         formats=tuple(part.strip() for part in options.formats.split(",") if part.strip()),
         mode="resume" if options.resume else "overwrite" if options.overwrite else "new",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from vitruvian.jobs import Progress
+    from vitruvian.progress import Progress
 
 
 @contextmanager
@@ -29,8 +29,11 @@ def progress_line(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 def line_of(progress: Progress) -> str:
     """Totals, rate and time left in one line."""
     left = f", {_duration(progress.left_s)} left" if progress.left_s is not None else ""
-    done = f"{progress.seen} of {progress.total} pictures, {progress.per_second:.1f}/s{left}"
-    return f"{done}{_video(progress)}{_memory(progress)}{_extras(progress)}"
+    if progress.video:
+        done = f"{_place(progress)}{progress.video}: {_frames(progress)}{left}"
+    else:
+        done = f"{progress.seen} of {progress.total} {progress.what}, {progress.per_second:.1f}/s{left}"
+    return f"{done}{_memory(progress)}{_extras(progress)}"
 
 
 def say(line: str) -> None:
@@ -46,18 +49,30 @@ def say_failures(progress: Progress) -> None:
 
 def summary(progress: Progress, out: Path) -> str:
     """The last line of a job."""
-    frames = sum(video["frames"] for video in progress.videos)
-    what = "inputs" if frames else "pictures"
-    rate = f"{progress.frames_per_second:.1f} frames/s" if frames else f"{progress.per_second:.1f}/s"
-    return f"{progress.done} of {progress.total} {what} done{_extras(progress)}, {rate} -> {out}"
+    done = f"{progress.done} of {progress.total} {progress.what} done{_extras(progress)}"
+    rates = [f"{progress.per_second:.1f}/s"] if progress.pictures or not progress.videos else []
+    if progress.videos:
+        rates.append(f"{progress.frames_done} frames at {progress.frames_per_second:.1f} frames/s")
+    lived = [_live(video) for video in progress.videos if "latency_ms" in video]
+    return f"{', '.join([done, *rates, *lived])} -> {out}"
 
 
-def _video(progress: Progress) -> str:
-    """The frame that a video is at."""
-    if not progress.video:
-        return ""
+def _place(progress: Progress) -> str:
+    """Which of several inputs a video is."""
+    return f"{progress.seen + 1} of {progress.total} {progress.what}, " if progress.total > 1 else ""
+
+
+def _frames(progress: Progress) -> str:
+    """The frame that a video is at, and how fast that goes."""
     total = "" if progress.frames_total is None else f" of about {progress.frames_total}"
-    return f"; {progress.video}: {progress.frames}{total} frames"
+    live = f", {_live(progress.live)}" if progress.live else ""
+    return f"{progress.frames}{total} frames, {progress.frames_per_second:.1f} frames/s{live}"
+
+
+def _live(live: Mapping[str, Any]) -> str:
+    """How a camera fares."""
+    latency = live["latency_ms"]
+    return f"{live['dropped_frames']} dropped, latency {latency['median']:.0f} ms (95 %: {latency['p95']:.0f} ms)"
 
 
 def _memory(progress: Progress) -> str:
@@ -71,7 +86,8 @@ def _memory(progress: Progress) -> str:
 def _extras(progress: Progress) -> str:
     skipped = f", {progress.skipped} already there" if progress.skipped else ""
     failed = f", {len(progress.failures)} failed" if progress.failures else ""
-    return skipped + failed
+    frames = f", {progress.frames_failed} frames failed" if progress.frames_failed else ""
+    return skipped + failed + frames
 
 
 def _duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from vitruvian.cli.options import Accept, On
 from vitruvian.errors import CheckFailedError
 
 
@@ -18,13 +19,8 @@ def verify(
     trust: Annotated[
         bool, typer.Option("--trust", help="Allow the file given with --against to run its code.")
     ] = False,
-    on: Annotated[
-        Path | None, typer.Option("--on", help="Folder of pictures to compare on. (default: bundled)")
-    ] = None,
-    accept_licence: Annotated[
-        list[str] | None,
-        typer.Option("--accept-licence", metavar="NAME", help="Accept a licence of weights, e.g. cc-by-nc-4.0."),
-    ] = None,
+    on: On = None,
+    accept_licence: Accept = None,
 ) -> None:
     """Strict load, sha256, and agreement with an official file in task units (exit 6 if it does not agree)."""
     from vitruvian.cli.screen import ask_on_terminal, say

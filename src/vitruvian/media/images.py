@@ -7,7 +7,6 @@ early is refused even where part of it could be shown. Decoding dominates (a 192
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import stat
@@ -23,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageFile
 
 from vitruvian.errors import InputError
+from vitruvian.media.access import said_plainly
 from vitruvian.media.colour import flatten_on_white, upright_rgb
 from vitruvian.media.items import Entry, Item
 from vitruvian.media.names import printable
@@ -119,7 +119,7 @@ def read_picture(entry: Entry, *, max_pixels: int = MAX_PIXELS) -> Item:
 
 
 def _read_file(path: Path) -> tuple[bytes, int]:
-    try:
+    with said_plainly():
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError("is not a regular file; expected a picture file, or - to read standard input")
         with path.open("rb") as file:
@@ -129,16 +129,6 @@ def _read_file(path: Path) -> tuple[bytes, int]:
             if len(data) > status.st_size:
                 data += file.read(max(0, MAX_ENCODED_BYTES + 1 - len(data)))
             return _bounded(data), status.st_mtime_ns
-    except FileNotFoundError:
-        raise InputError("vanished after it was listed") from None
-    except PermissionError:
-        raise InputError("may not be read: permission denied") from None
-    except ValueError:
-        raise InputError("has no usable path") from None
-    except OSError as error:
-        raise InputError(
-            f"cannot be read: {error.strerror or errno.errorcode.get(error.errno or 0, 'error')}"
-        ) from None
 
 
 def _bounded(data: bytes) -> bytes:

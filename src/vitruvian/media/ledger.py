@@ -90,12 +90,9 @@ class Ledger:
 
         If it is not, the files of its earlier result are removed, because it is about to be done again.
         """
-        offset = self._offsets.get(item_name)
-        if offset is None:
+        if item_name not in self._offsets:
             return False
-        with (self._out / LEDGER).open("rb") as file:
-            file.seek(offset)
-            record = json.loads(file.readline())
+        record = self._record_of(item_name)
         same = (record["size"], record["modified_ns"], record["run"]) == (size_bytes, modified_ns, self._run_id)
         if same and all(self._size(name) == size for name, size in record["files"]):
             return True
@@ -103,6 +100,13 @@ class Ledger:
             self._remove(name)
         del self._offsets[item_name]
         return False
+
+    def drop(self, prefix: str) -> None:
+        """Remove what earlier runs made of all items whose name begins with `prefix`, such as the frames of a video."""
+        for item_name in [name for name in self._offsets if name.startswith(prefix)]:
+            for name, _ in self._record_of(item_name)["files"]:
+                self._remove(name)
+            del self._offsets[item_name]
 
     def announce(self, file_name: str) -> None:
         """Note that a file (relative name) is about to take its place; hand this to `FolderSink`."""
@@ -117,6 +121,12 @@ class Ledger:
         self._append(
             {"item": item_name, "size": size_bytes, "modified_ns": modified_ns, "run": self._run_id, "files": sizes}
         )
+
+    def _record_of(self, item_name: str) -> dict[str, Any]:
+        with (self._out / LEDGER).open("rb") as file:
+            file.seek(self._offsets[item_name])
+            record: dict[str, Any] = json.loads(file.readline())
+        return record
 
     def _start(self, mode: Mode, run: Mapping[str, Any]) -> None:
         path = self._out / LEDGER

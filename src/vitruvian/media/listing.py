@@ -26,9 +26,10 @@ from vitruvian.errors import UsageError
 from vitruvian.media.images import MAX_ENCODED_BYTES
 from vitruvian.media.items import Entry, Failure
 from vitruvian.media.names import relative_inside
-from vitruvian.media.signatures import SNIFF_BYTES, picture_extension
+from vitruvian.media.signatures import SNIFF_BYTES, has_picture_extension, picture_extension
+from vitruvian.media.video.recognition import has_video_name
 from vitruvian.media.video.sequences import is_sequence
-from vitruvian.media.walking import Unreadable, has_magic, split_pattern, walk_pattern, walk_pictures
+from vitruvian.media.walking import Unreadable, has_magic, split_pattern, walk_folder, walk_pattern
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,8 +46,35 @@ class _Problem:
     reason: str
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Search:
+    """What is looked for, the same for every input of a run."""
+
+    recursive: bool
+    videos: bool
+    stdin: BinaryIO | None
+
+    def wants(self, path: Path) -> bool:
+        """Whether a file that nobody named is an input."""
+        return has_picture_extension(path.name) or (self.videos and has_video_name(path))
+
+    @property
+    def nothing(self) -> str:
+        """What is said where a pattern leads to nothing."""
+        return "no picture and no video found" if self.videos else "no picture found"
+
+    @property
+    def nothing_here(self) -> str:
+        """The same for a folder."""
+        return f"{self.nothing} here{' or below' if self.recursive else '; subfolders are searched with --recursive'}"
+
+
 def list_inputs(
-    inputs: Sequence[str | Path | np.ndarray], *, recursive: bool, stdin: BinaryIO | None = None
+    inputs: Sequence[str | Path | np.ndarray],
+    *,
+    recursive: bool,
+    stdin: BinaryIO | None = None,
+    videos: bool = False,
 ) -> Iterator[Entry | Failure]:
     """Every picture that `inputs` name, found while iterating.
 
@@ -54,14 +82,15 @@ def list_inputs(
     pattern (`**` for any folders), numbered pictures as one video (`frames/%06d.png`), a list (`.txt` or `@file`: a
     path per line, relative to the list; `#` comments), `-` for standard input (a picture, or a list relative to the
     current folder), or a uint8 array (H,W), (H,W,3) RGB, (H,W,4). Hidden files, and the output folders of earlier runs
-    inside a folder, are passed over.
+    inside a folder, are passed over; so are its videos, unless `videos` asks for them.
     What cannot be used becomes a `Failure`. `stdin` defaults to the process's own.
     """
     if isinstance(inputs, (str, Path, np.ndarray)):
         inputs = [inputs]
     only = inputs[0] if len(inputs) == 1 else None
     unique = isinstance(only, (str, Path)) and only != "-" and _mode(Path(only)) == "folder"
-    found = chain.from_iterable(_find(given, recursive=recursive, stdin=stdin) for given in inputs)
+    search = _Search(recursive=recursive, videos=videos, stdin=stdin)
+    found = chain.from_iterable(_find(given, search) for given in inputs)
     return _numbered(found if unique else _distinct(found))
 
 
@@ -104,7 +133,7 @@ def _real_folder(folder: str) -> str:
     return os.path.realpath(folder)
 
 
-def _find(given: str | Path | np.ndarray, *, recursive: bool, stdin: BinaryIO | None) -> Iterator[_Found | _Problem]:
+def _find(given: str | Path | np.ndarray, search: _Search) -> Iterator[_Found | _Problem]:
     if isinstance(given, np.ndarray):
         yield _Found(name="", payload=given)
         return
@@ -112,37 +141,39 @@ def _find(given: str | Path | np.ndarray, *, recursive: bool, stdin: BinaryIO | 
         raise UsageError(f"got {type(given).__name__} as an input; expected a path or a uint8 array")
     text = os.fspath(given)
     if text == "-":
-        yield from _find_stdin(sys.stdin.buffer if stdin is None else stdin, recursive=recursive)
+        yield from _find_stdin(sys.stdin.buffer if search.stdin is None else search.stdin, search)
     elif text.startswith("@"):
-        yield from _find_list(Path(text[1:]), recursive=recursive)
+        yield from _find_list(Path(text[1:]), search)
     elif text.lower().endswith(".txt") and _mode(Path(text)) == "file" and not _is_picture(Path(text)):
-        yield from _find_list(Path(text), recursive=recursive)
+        yield from _find_list(Path(text), search)
     else:
-        yield from _find_path(text, Path.cwd(), recursive=recursive)
+        yield from _find_path(text, Path.cwd(), search)
 
 
-def _find_path(text: str, folder: Path, *, recursive: bool) -> Iterator[_Found | _Problem]:
+def _find_path(text: str, folder: Path, search: _Search) -> Iterator[_Found | _Problem]:
     """A file, a folder or a pattern, relative to `folder`."""
     path = folder / text
     mode = _mode(path)
     if mode == "file":
         yield _Found(name=_name(path, folder), path=path)
     elif mode == "folder":
-        yield from _find_many(walk_pictures(path, recursive=recursive), path, text, _hint(recursive))
+        found = walk_folder(path, recursive=search.recursive, wanted=search.wants)
+        yield from _find_many(found, path, text, search.nothing_here)
     elif mode == "absent" and is_sequence(text):
         yield _Found(name=_name(path, folder), sequence=str(path))
     elif mode == "absent" and has_magic(text):
         base, parts = split_pattern(text)
         start = folder / base
         names_from = next((f for f in (folder, Path.cwd()) if relative_inside(start / "x", f)), start)
-        yield from _find_many(walk_pattern(start, parts), names_from, text, "")
+        found = walk_pattern(start, parts, wanted=search.wants)
+        yield from _find_many(found, names_from, text, search.nothing)
     else:
         reason = "does not exist" if mode == "absent" else f"cannot be read: {mode}"
         yield _Problem(name=_name(path, folder), reason=reason)
 
 
 def _find_many(
-    paths: Iterator[Path | Unreadable], names_from: Path, text: str, hint: str
+    paths: Iterator[Path | Unreadable], names_from: Path, text: str, nothing: str
 ) -> Iterator[_Found | _Problem]:
     empty = True
     for path in paths:
@@ -153,15 +184,10 @@ def _find_many(
         else:
             yield _Found(name=_name(path, names_from), path=path)
     if empty:
-        reason = f"no picture found{hint}"
-        yield _Problem(name=_name(Path(text), Path.cwd()), reason=reason)
+        yield _Problem(name=_name(Path(text), Path.cwd()), reason=nothing)
 
 
-def _hint(recursive: bool) -> str:
-    return " here or below" if recursive else " here; subfolders are searched with --recursive"
-
-
-def _find_list(path: Path, *, recursive: bool) -> Iterator[_Found | _Problem]:
+def _find_list(path: Path, search: _Search) -> Iterator[_Found | _Problem]:
     name = _name(path, Path.cwd())
     try:
         file = path.open("rb")
@@ -169,12 +195,10 @@ def _find_list(path: Path, *, recursive: bool) -> Iterator[_Found | _Problem]:
         yield _Problem(name=name, reason=f"the list cannot be read: {getattr(error, 'strerror', 'not a usable path')}")
         return
     with file:
-        yield from _find_lines(file, path.parent, name, recursive=recursive)
+        yield from _find_lines(file, path.parent, name, search)
 
 
-def _find_lines(
-    lines: Iterable[bytes], folder: Path, list_name: str, *, recursive: bool
-) -> Iterator[_Found | _Problem]:
+def _find_lines(lines: Iterable[bytes], folder: Path, list_name: str, search: _Search) -> Iterator[_Found | _Problem]:
     empty = True
     for number, line in enumerate(lines):
         text = os.fsdecode(line.removeprefix(b"\xef\xbb\xbf") if number == 0 else line).strip()
@@ -185,18 +209,18 @@ def _find_lines(
             reason = f"line {number + 1} is not text; expected a list with one path per line"
             yield _Problem(name=list_name, reason=reason)
             return
-        yield from _find_path(text, folder, recursive=recursive)
+        yield from _find_path(text, folder, search)
     if empty:
         yield _Problem(name=list_name, reason="the list names no path; expected one per line")
 
 
-def _find_stdin(stdin: BinaryIO, *, recursive: bool) -> Iterator[_Found | _Problem]:
+def _find_stdin(stdin: BinaryIO, search: _Search) -> Iterator[_Found | _Problem]:
     head = _read_up_to(stdin, SNIFF_BYTES)
     extension = picture_extension(head)
     if extension is None:
         # What was taken may end inside a line; the next line feed completes it.
         start = io.BytesIO(head + stdin.readline())
-        yield from _find_lines(chain(start, stdin), Path.cwd(), "stdin", recursive=recursive)
+        yield from _find_lines(chain(start, stdin), Path.cwd(), "stdin", search)
         return
     # One byte past the limit lets the reader refuse what is too large without taking all of it.
     data = head + _read_up_to(stdin, MAX_ENCODED_BYTES + 1 - len(head))

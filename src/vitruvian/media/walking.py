@@ -11,13 +11,12 @@ from __future__ import annotations
 import os
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fnmatch import translate
 from pathlib import Path
 
 from vitruvian.media.names import OWN_PREFIX
-from vitruvian.media.signatures import has_picture_extension
 
 _MAGIC = re.compile(r"[*?\[]")
 
@@ -43,14 +42,16 @@ def has_magic(text: str) -> bool:
     return _MAGIC.search(text) is not None
 
 
-def walk_pictures(folder: Path, *, recursive: bool) -> Iterator[Path | Unreadable]:
-    """Files with a picture extension in `folder`: first its own, then those of its subfolders, each sorted by name."""
+def walk_folder(folder: Path, *, recursive: bool, wanted: Callable[[Path], bool]) -> Iterator[Path | Unreadable]:
+    """Files in `folder` that are `wanted`: first its own, then those of its subfolders, each sorted by name."""
     for listed in _folders(folder) if recursive else [_scan(folder)]:
         if isinstance(listed, Unreadable):
             yield listed
         else:
-            pictures = (entry for entry in listed.entries if has_picture_extension(entry.name))
-            yield from (Path(entry.path) for entry in pictures if not _is_folder(entry))
+            for entry in listed.entries:
+                path = Path(entry.path)
+                if wanted(path) and not _is_folder(entry):
+                    yield path
 
 
 def split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
@@ -60,15 +61,15 @@ def split_pattern(pattern: str) -> tuple[Path, tuple[str, ...]]:
     return Path(*parts[:first]), parts[first:]
 
 
-def walk_pattern(base: Path, parts: tuple[str, ...]) -> Iterator[Path | Unreadable]:
+def walk_pattern(base: Path, parts: tuple[str, ...], *, wanted: Callable[[Path], bool]) -> Iterator[Path | Unreadable]:
     """Files below `base` that match; `**` stands for any number of folders.
 
-    A pattern that names an extension (`*.dat`) gives all such files, any other (`frames/*`) only pictures.
+    A pattern that names an extension (`*.dat`) gives all such files, any other (`frames/*`) only those `wanted`.
     """
     extension = parts[-1].rpartition(".")[2] if "." in parts[-1] else "*"
     named = not has_magic(extension)
     for found in _matching(base, parts):
-        if isinstance(found, Unreadable) or ((named or has_picture_extension(found.name)) and not found.is_dir()):
+        if isinstance(found, Unreadable) or ((named or wanted(found)) and not found.is_dir()):
             yield found
 
 

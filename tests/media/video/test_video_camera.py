@@ -13,7 +13,7 @@ import pytest
 
 from vitruvian.errors import InputError, UsageError
 from vitruvian.media.video import camera
-from vitruvian.media.video.camera import newest_frames, open_camera
+from vitruvian.media.video.camera import camera_name, newest_frames, open_camera
 
 av: Any = pytest.importorskip("av")
 TIMEOUT_S = 20
@@ -137,6 +137,43 @@ def test_frames_that_came_before_the_closing_are_not_given_after_it() -> None:
     source.give((1, 0.0))
     frames.close()
     assert list(frames) == []
+
+
+def test_stopping_wakes_whoever_waits_and_leaves_the_source_to_the_closing() -> None:
+    source = Source()
+    with newest_frames(source, clock=lambda: 0.0) as frames:
+        source.give((1, 0.0))
+        frames.stop()
+        assert list(frames) == []
+        assert source.closed == 0
+    assert source.closed == 1
+
+
+def test_the_frames_end_after_a_time() -> None:
+    now_s = [10.0]
+    source = Source()
+    with newest_frames(source, clock=lambda: now_s[0], end_s=2.0) as frames:
+        source.give((1, 10.0))
+        next(frames)
+        now_s[0] = 11.9
+        source.give((2, 11.9))
+        assert next(frames).number == 1
+        now_s[0] = 12.0
+        source.give((3, 12.0))
+        assert list(frames) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("0", "camera0"),
+        ("07", "camera7"),
+        ("rtsp://me:secret@10.0.0.3:554/live/main?token=1", "camera_10.0.0.3_554_live_main"),
+        ("http://gate.local/", "camera_gate.local"),
+    ],
+)
+def test_names_of_files_keep_secrets(given: str, name: str) -> None:
+    assert camera_name(given) == name
 
 
 @pytest.mark.parametrize("name", ["", "front door", "-1", "file:///etc/passwd", "/dev/video0", "concat:a|b", "rtsp"])

@@ -9,17 +9,18 @@ follows the documentation of FFmpeg's devices.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
 from vitruvian.errors import InputError, UsageError
+from vitruvian.media.closing import Closing
 from vitruvian.media.names import printable
 from vitruvian.media.video.library import pyav, words_of
 from vitruvian.media.video.pixels import Turn, UprightRgb, stored_turn
@@ -62,20 +63,24 @@ class LiveFrame:
     """uint8 RGB."""
 
 
-def newest_frames(source: FrameSource, *, clock: Callable[[], float] = time.monotonic) -> NewestFrames:
+def newest_frames(
+    source: FrameSource, *, clock: Callable[[], float] = time.monotonic, end_s: float | None = None
+) -> NewestFrames:
     """Read `source` in a thread and give its newest frame whenever one is asked for.
 
     The iterator waits for a frame that was not seen yet, gives the last one also when the source has ended meanwhile,
-    then ends. An error of the source is raised where the iterator would end. `clock` is the one of `captured_s`.
+    then ends. An error of the source is raised where the iterator would end. `clock` is the one of `captured_s`;
+    `end_s` seconds after the first frame was captured it ends by itself.
     """
-    return NewestFrames(source, clock)
+    return NewestFrames(source, clock, end_s)
 
 
-class NewestFrames(Iterator[LiveFrame]):
+class NewestFrames(Closing, Iterator[LiveFrame]):
     """Made by `newest_frames`; use it in a `with`, or close it."""
 
-    def __init__(self, source: FrameSource, clock: Callable[[], float]) -> None:
-        self._source, self._clock = source, clock
+    def __init__(self, source: FrameSource, clock: Callable[[], float], end_s: float | None = None) -> None:
+        self._source, self._clock, self._end_s = source, clock, end_s
+        self._until_s: float | None = None
         self._changed = threading.Condition()
         self._newest: tuple[np.ndarray, float] | None = None
         self._dropped = 0
@@ -89,8 +94,9 @@ class NewestFrames(Iterator[LiveFrame]):
 
     def __next__(self) -> LiveFrame:
         with self._changed:
-            self._changed.wait_for(lambda: self._newest is not None or self._ended or self._closed)
-            if self._closed:
+            left_s = None if self._until_s is None else max(0.0, self._until_s - self._clock())
+            self._changed.wait_for(lambda: self._newest is not None or self._ended or self._closed, left_s)
+            if self._closed or (self._until_s is not None and self._clock() >= self._until_s):
                 raise StopIteration
             if self._newest is None:
                 error, self._error = self._error, None
@@ -98,6 +104,8 @@ class NewestFrames(Iterator[LiveFrame]):
                     raise error
                 raise StopIteration
             (image_HW3, captured_s), self._newest = self._newest, None
+            if self._until_s is None and self._end_s is not None:
+                self._until_s = captured_s + self._end_s
             number, self._taken = self._taken, self._taken + 1
             dropped, self._dropped = self._dropped, 0
         return LiveFrame(
@@ -108,20 +116,16 @@ class NewestFrames(Iterator[LiveFrame]):
             image_HW3=image_HW3,
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the reading, wake whoever waits for a frame, and wait some seconds for the source to let go."""
+    def stop(self) -> None:
+        """Give no more frames and wake whoever waits for one; may be called by a signal's handler."""
         with self._changed:
             self._closed = True
             self._newest = None
             self._changed.notify_all()
+
+    def close(self) -> None:
+        """End the reading, wake whoever waits for a frame, and wait some seconds for the source to let go."""
+        self.stop()
         self._source.close()
         if threading.current_thread() is not self._thread:
             self._thread.join(_END_TIMEOUT_S)
@@ -163,6 +167,15 @@ def open_camera(name: str, *, clock: Callable[[], float] = time.monotonic) -> Fr
     return _Camera(container, _shown(name), clock)
 
 
+def _check_name(name: str) -> None:
+    scheme, separator, _ = name.partition("://")
+    if not (separator and scheme.lower() in _SCHEMES) and not (name.isascii() and name.isdigit()):
+        raise UsageError(
+            f"got {_shown(name)} as a camera; expected its number (0 is the first) or an address that begins with "
+            "rtsp://, rtsps://, http:// or https://"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class _Address:
     file: str
@@ -171,18 +184,14 @@ class _Address:
 
 def _address(name: str) -> tuple[_Address, dict[str, str]]:
     """What FFmpeg is to open, and with which options."""
+    _check_name(name)
     scheme = name.partition("://")[0].lower()
-    if scheme in _SCHEMES and scheme != name.lower():
+    if "://" in name:
         options = {"protocol_whitelist": _SCHEMES[scheme], "fflags": "nobuffer"}
         if scheme.startswith("rtsp"):
             # Single packets lost under UDP would damage frames.
             options["rtsp_transport"] = "tcp"
         return _Address(name, None), options
-    if not (name.isascii() and name.isdigit()):
-        raise UsageError(
-            f"got {_shown(name)} as a camera; expected its number (0 is the first) or an address that begins with "
-            "rtsp://, rtsps://, http:// or https://"
-        )
     if sys.platform == "win32":
         return _Address(f"video={_windows_name(int(name))}", "dshow"), {}
     if sys.platform == "darwin":
@@ -197,6 +206,18 @@ def _windows_name(number: int) -> str:
     if number >= len(cameras):
         raise InputError(f"camera {number} is not there; cameras found: {len(cameras)}, counted from 0")
     return cameras[number]
+
+
+def camera_name(name: str) -> str:
+    """What the files of a camera are called: `camera0`, or `camera_` and an address without user, password and query.
+
+    Raises:
+        UsageError: `name` is neither a number nor an address that is taken.
+    """
+    _check_name(name)
+    if "://" not in name:
+        return f"camera{int(name)}"
+    return "camera_" + re.sub(r"[^A-Za-z0-9.-]+", "_", _shown(name).partition("://")[2]).strip("_.")
 
 
 def _shown(name: str) -> str:

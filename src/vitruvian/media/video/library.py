@@ -7,7 +7,6 @@ plain files is.
 
 from __future__ import annotations
 
-import errno
 import os
 import stat
 from collections.abc import Iterator
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vitruvian.errors import InputError, UsageError
+from vitruvian.media.access import said_plainly
 from vitruvian.media.images import MAX_PIXELS
 from vitruvian.media.names import printable
 from vitruvian.media.video.recognition import announced_kind
@@ -115,22 +115,12 @@ def _opened(path: Path) -> Iterator[InputContainer]:
 
 
 def _check_file(path: Path) -> None:
-    try:
+    with said_plainly():
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             raise InputError("is not a regular file; expected a video file")
         with path.open("rb"):
             pass
-    except FileNotFoundError:
-        raise InputError("vanished after it was listed") from None
-    except PermissionError:
-        raise InputError("may not be read: permission denied") from None
-    except ValueError:
-        raise InputError("has no usable path") from None
-    except OSError as error:
-        raise InputError(
-            f"cannot be read: {error.strerror or errno.errorcode.get(error.errno or 0, 'error')}"
-        ) from None
     if status.st_size == 0:
         raise InputError("the file is empty")
 

@@ -9,15 +9,15 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from vitruvian.media.atomic import explain
+from vitruvian.media.closing import Closing
 from vitruvian.media.documents import json_text
 from vitruvian.media.video.writing import explained
 
 
-class LineWriter:
+class LineWriter(Closing):
     """Appends to a working file; use it in a `with`, or close it."""
 
     def __init__(self, path: Path) -> None:
@@ -35,14 +35,6 @@ class LineWriter:
         self.last: bytes | None = None
         """The last of them, as it stands in the file."""
         self.keep(None)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def keep(self, frames: int | None) -> int:
         """Cut the file back to its first `frames` lines (None: all that are whole); gives how many there are."""

@@ -13,10 +13,10 @@ from collections.abc import Generator, Iterator
 from fractions import Fraction
 from itertools import chain
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from vitruvian.errors import InputError, UsageError
+from vitruvian.media.closing import ClosingIterator
 from vitruvian.media.video.decoding import Decoding, go_to_key
 from vitruvian.media.video.library import Opened, opened_video
 from vitruvian.media.video.pixels import UprightRgb
@@ -78,7 +78,7 @@ def read_frames(
     return FrameReader(path, facts, span or Span(), first=first, after_s=after_s if first else None, threads=threads)
 
 
-class FrameReader(Iterator[Frame]):
+class FrameReader(ClosingIterator[Frame]):
     """The frames of one file; made by `read_frames`. Close it, or use it in a `with`, when not read to its end."""
 
     info: VideoInfo
@@ -92,22 +92,7 @@ class FrameReader(Iterator[Frame]):
         self._first, self._after_s, self._threads = first, after_s, threads
         self._times = self._new_times()
         self._rgb = UprightRgb(width=facts.stored_width, height=facts.stored_height, turn=facts.turn)
-        self._frames = self._read()
-
-    def __next__(self) -> Frame:
-        return next(self._frames)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the file; may be called again."""
-        self._frames.close()
+        self._elements = self._read()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -64,6 +64,12 @@ def is_video(path: Path) -> bool:
     return extension in VIDEO_EXTENSIONS - _SHARED_EXTENSIONS
 
 
+def has_video_name(path: Path) -> bool:
+    """Whether a file of a folder counts as a video: by its extension; by its content where others have that, too."""
+    extension = path.suffix[1:].lower()
+    return extension in VIDEO_EXTENSIONS and (extension not in _SHARED_EXTENSIONS or is_video(path))
+
+
 def container_kind(head: bytes) -> str | None:
     """The kind of container that a file's first bytes announce; None for anything else."""
     for skipped in (0, 4):

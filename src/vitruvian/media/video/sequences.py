@@ -12,14 +12,15 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Generator, Iterator, Sequence
+import zlib
+from collections.abc import Generator, Sequence
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from vitruvian.errors import InputError, UsageError
+from vitruvian.media.access import said_plainly
+from vitruvian.media.closing import ClosingIterator
 from vitruvian.media.images import read_picture
 from vitruvian.media.items import Entry, Failure
 from vitruvian.media.names import printable
@@ -59,7 +60,25 @@ def read_sequence(
     return SequenceReader(pattern, Fraction(rate), span or Span(), Path(pattern).name if name is None else name, first)
 
 
-class SequenceReader(Iterator[Frame | Failure]):
+def sequence_stamp(pattern: str) -> tuple[int, int]:
+    """Bytes of all pictures together, and a checksum of their numbers, sizes and times.
+
+    Raises:
+        InputError: no such file.
+    """
+    files = _Files(pattern)
+    total = checksum = 0
+    for number in files.numbers:
+        path = files.entry(number, 0).path
+        assert path is not None
+        with said_plainly():
+            status = path.stat()
+        total += status.st_size
+        checksum = zlib.crc32(f"{number} {status.st_size} {status.st_mtime_ns}".encode(), checksum)
+    return total, checksum
+
+
+class SequenceReader(ClosingIterator[Frame | Failure]):
     """The frames of a picture sequence; made by `read_sequence`. A `Failure` has the frame's number as its index."""
 
     info: VideoInfo
@@ -87,22 +106,7 @@ class SequenceReader(Iterator[Frame | Failure]):
             has_alpha=False,
             notes=_gaps(numbers),
         )
-        self._frames = self._read()
-
-    def __next__(self) -> Frame | Failure:
-        return next(self._frames)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """End the reading; may be called again."""
-        self._frames.close()
+        self._elements = self._read()
 
     @property
     def notes(self) -> tuple[str, ...]:

@@ -16,13 +16,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 
 from vitruvian.errors import InputError, UsageError
 from vitruvian.media.atomic import TEMPORARY_PREFIX, TEMPORARY_SUFFIX, explain
+from vitruvian.media.closing import Closing
 from vitruvian.media.video.library import pyav, words_of
 from vitruvian.media.video.timing import TICK_S
 
@@ -74,7 +74,7 @@ def explained(path: Path) -> Iterator[None]:
         raise explain(error, path) or error from error
 
 
-class SegmentWriter:
+class SegmentWriter(Closing):
     """Writes the frames of one video into a folder of its own; goes on behind the whole segments it finds there.
 
     Use it in a `with`: a segment that was begun and not finished is then removed.
@@ -99,14 +99,6 @@ class SegmentWriter:
             folder.mkdir(parents=True, exist_ok=True)
         self.segments = segments_in(folder)
         """The whole segments, in order."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     @property
     def frames(self) -> int:

@@ -8,7 +8,7 @@ which a stopped run goes on. A tracker keeps no such state: it is fed the stored
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -59,6 +59,16 @@ class Follower:
             for region, number in zip(candidates, ids_P, strict=True)
             if number >= 1 or region.score >= detections.min_score + SURER
         ]
+
+    def follow_given(self, item: Item, regions: Sequence[Region]) -> list[Region]:
+        """The persons of a frame where a file says who is there; all of them stay."""
+        if self._tracker is None:
+            return list(regions)
+        boxes_P4 = np.array([region.box_xyxy for region in regions], np.float64).reshape(-1, 4)
+        scores_P = np.array([region.score for region in regions], np.float64)
+        self.seen[item.index] = (boxes_P4, scores_P)
+        ids_P = self._tracker.update(boxes_P4, scores_P, item.time_s)
+        return [replace(region, id=int(number)) for region, number in zip(regions, ids_P, strict=True)]
 
     def recall(self, frames: Iterable[tuple[float, Boxes]]) -> None:
         """See the earlier frames of a stopped run again: their times and candidates."""
