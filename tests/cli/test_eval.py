@@ -28,6 +28,12 @@ def test_a_model(command: Command, folder: Path) -> None:
     assert lines[2].split()[:3] == ["AP", "AP50", "AP75"]
 
 
+def test_persons_found_by_a_detector(command: Command, folder: Path) -> None:
+    ran = command("eval", "sapiens-pose-nano", folder / "set", "--device", "cpu", "--detector", "auto", "-q")
+    assert ran.code == 0, ran.err
+    assert ran.out.splitlines()[0] == "sapiens-pose-nano on annotations.json, boxes: found by detector-nano"
+
+
 @pytest.mark.parametrize("arguments", [[], ["whatever"]])
 def test_a_results_file(command: Command, folder: Path, arguments: list[str]) -> None:
     ran = command("eval", *arguments, folder / "set", "--results", folder / "results.json", "--json")
@@ -54,6 +60,7 @@ def test_pictures_that_fail_end_with_3(command: Command, folder: Path, tmp_path:
         (["sapiens-pose-nano"], "expected MODEL DATA"),
         (["sapiens-pose-nano", "nowhere.json"], "nowhere.json"),
         (["sapiens-pose-nano", "nowhere.json", "--task", "seg"], "--task seg"),
+        (["sapiens-pose-nano", "nowhere.json", "--detector", "auto", "--boxes", "b.json"], "expected one of them"),
     ],
 )
 def test_wrong_requests_end_with_2(command: Command, arguments: list[str], says: str) -> None:

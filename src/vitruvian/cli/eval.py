@@ -32,6 +32,10 @@ Pictures = Annotated[
 Boxes = Annotated[
     str, typer.Option("--boxes", metavar="truth|FILE", help="Persons' boxes: the annotated ones, or COCO detections.")
 ]
+Detector = Annotated[
+    str | None,
+    typer.Option("--detector", metavar="NAME", help="Find persons by this detector instead (auto: the embedded one)."),
+]
 Results = Annotated[
     Path | None, typer.Option("--results", metavar="FILE", help="Measure this COCO results file; no model runs.")
 ]
@@ -43,6 +47,7 @@ def evaluate(
     task: Task = "pose",
     pictures: Pictures = None,
     boxes: Boxes = "truth",
+    detector: Detector = None,
     results: Results = None,
     flip_test: FlipTest = False,
     device: Device = None,
@@ -60,6 +65,9 @@ def evaluate(
     from vitruvian.cli.screen import ask_on_terminal, say
     from vitruvian.evaluation import pose_run
 
+    if detector is not None and boxes != pose_run.TRUE_BOXES:
+        raise UsageError(f"got --detector {detector} and --boxes {boxes}; expected one of them; leave the other out")
+
     def load() -> Model:
         from vitruvian.loading import load
 
@@ -70,6 +78,7 @@ def evaluate(
             quality=quality,
             budget=budget,
             micro_batch=batch,
+            detector=detector or "none",
             accept_licence=accept_licence or (),
             ask=ask_on_terminal(),
             report=(lambda line: None) if quiet else say,
@@ -80,7 +89,8 @@ def evaluate(
     elif data is None:
         raise UsageError(f"got {model} alone; expected MODEL DATA, or DATA --results FILE; name both")
     else:
-        report = pose_run.evaluate_model(load, data, pictures=pictures, boxes=boxes, flip_test=flip_test)
+        found = boxes if detector is None else pose_run.FOUND_BOXES
+        report = pose_run.evaluate_model(load, data, pictures=pictures, boxes=found, flip_test=flip_test)
     _print(report, as_json=json)
 
 

@@ -22,7 +22,8 @@ from vitruvian.tasks.pose import Pose
 from vitruvian.tasks.pose_files import coco_results
 from vitruvian.tasks.regions import BoxTable, read_boxes
 
-TRUE_BOXES = "truth"
+TRUE_BOXES, FOUND_BOXES = "truth", "found"
+"""Persons' boxes: the annotated ones, or what the model's detector finds."""
 
 RegionsById = Callable[[int, str], Sequence[Region]]
 """Image id and file name -> the persons' boxes to look at."""
@@ -87,7 +88,8 @@ def evaluate_model(
         load: makes the model; called when everything else was found usable.
         data: an annotation file, or a folder with one.
         pictures: their folder; None: that of the annotation file.
-        boxes: `truth` (boxes of all persons with a labelled keypoint), or a file that `read_boxes` can read.
+        boxes: `truth` (boxes of all persons with a labelled keypoint), `found` (by the model's own detector), or a file
+            that `read_boxes` can read.
         flip_test: average with the mirrored crops, as the published numbers do.
 
     Raises:
@@ -96,7 +98,7 @@ def evaluate_model(
     check_available()
     truth_path = truth_file(data)
     truth = read_truth(truth_path)
-    regions = true_regions(truth) if boxes == TRUE_BOXES else listed_regions(read_boxes(Path(boxes)))
+    regions = None if boxes == FOUND_BOXES else _known_regions(truth, boxes)
     entries, numbers = _entries(truth, pictures or truth_path.parent)
     missing = len(truth.pictures) - len(entries)
     model = load()
@@ -104,16 +106,29 @@ def evaluate_model(
         raise UsageError(
             f"got the {model.task.name} model {model.spec.name}; expected a pose model; see vitruvian models"
         )
+    if regions is None and model.finder is None:
+        raise UsageError("got a model without a detector to find persons with; expected one; load it with a detector")
     found, failures = _find(model, truth, entries, numbers, regions, flip_test)
     note = f"{missing} of {len(truth.pictures)} annotated pictures are not there; their persons count as not found"
     return PoseReport(
         subject=model.spec.name,
         truth=truth_path.name,
-        boxes=boxes if boxes == TRUE_BOXES else Path(boxes).name,
+        boxes=_said(boxes, model),
         accuracy=pose_accuracy(truth, found),
         failures=failures,
         notes=(note,) if missing else (),
     )
+
+
+def _known_regions(truth: TruePersons, boxes: str) -> RegionsById:
+    return true_regions(truth) if boxes == TRUE_BOXES else listed_regions(read_boxes(Path(boxes)))
+
+
+def _said(boxes: str, model: Model) -> str:
+    """Where boxes came from, for people."""
+    if boxes == FOUND_BOXES and model.finder is not None:
+        return f"found by {model.finder.spec.name}"
+    return boxes if boxes == TRUE_BOXES else Path(boxes).name
 
 
 def truth_file(data: Path) -> Path:
@@ -180,13 +195,14 @@ def _find(
     truth: TruePersons,
     entries: Sequence[Entry],
     numbers: Sequence[int],
-    regions: RegionsById,
+    regions: RegionsById | None,
     flip_test: bool,
 ) -> tuple[FoundPersons, tuple[Failure, ...]]:
     """Everyone the model finds, in the truth's convention."""
 
     def regions_of(item: Item) -> Sequence[Region]:
         number = numbers[item.index]
+        assert regions is not None
         return regions(number, truth.pictures[number])
 
     def deliver(finished: Finished) -> list[FoundPersons]:
@@ -199,7 +215,8 @@ def _find(
 
     parts: list[FoundPersons] = []
     failures = []
-    for outcome in Road(model=model, regions_of=regions_of, flip_test=flip_test).run(iter(entries), deliver):
+    road = Road(model=model, regions_of=None if regions is None else regions_of, flip_test=flip_test)
+    for outcome in road.run(iter(entries), deliver):
         if isinstance(outcome, Failure):
             failures.append(outcome)
         else:
