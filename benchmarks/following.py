@@ -31,12 +31,14 @@ from vitruvian.evaluation.following import (
 )
 from vitruvian.following.dense_smoothing import DenseSmoother
 from vitruvian.following.smoothing import KeypointSmoother
-from vitruvian.following.tracker import Tracker
+from vitruvian.following.tracker import Tracker, TrackerSettings
 from vitruvian.people import Camera, Clip, Scene, random_clip, render
 from vitruvian.people.person import joints_of, person_primitives, world_bones
 from vitruvian.people.primitives import concatenate
 from vitruvian.people.raster import trace
 from vitruvian.people.surroundings import prop_primitives
+from vitruvian.videos.followers import SURER
+from vitruvian.zoo.detectors import NANO_SCORE
 
 LEAST_SHARE = 0.25
 """Persons of whom less is visible are neither truth nor ever detected."""
@@ -157,6 +159,12 @@ def persons_of(truth: Truth) -> Persons:
     """Who counts in one frame of truth."""
     there = np.flatnonzero(np.isfinite(truth.boxes_P4).all(axis=1) & (truth.share_P >= LEAST_SHARE))
     return Persons(ids_P=there + 1, boxes_P4=truth.boxes_P4[there])
+
+
+def our_follower(frame_rate: float) -> Update:
+    """The package's own, as runs set it for the embedded detector."""
+    settings = TrackerSettings(sure_score=NANO_SCORE + SURER)
+    return Tracker(frame_rate, settings).update
 
 
 def judge(make: Maker, sequences: Sequence[Footage]) -> dict[str, Any]:
@@ -350,7 +358,7 @@ def main() -> None:
     }
     if arguments.detector:
         footage = footage_found(arguments.first, 10)
-        makers = {"ours": our_tracker} | (installed() if arguments.libraries else {})
+        makers = {"ours": our_follower} | (installed() if arguments.libraries else {})
         found["embedded detector"] = [{"tracker": name} | judge(make, footage) for name, make in makers.items()]
     for rows in found.values():
         _print_table(rows)
