@@ -56,7 +56,9 @@ class FoundWeights:
             )
         files = [read_weights(path) for path in self.paths]
         loaded = self.spec.family.load(self.spec.config, _taken(files), device=device, dtype_of=precision.dtype_of)
-        notes = tuple(dict.fromkeys([*(note for file in files for note in file.notes), *loaded.notes]))
+        # How the embedded files were written is known and stands in their documentation.
+        of_files = [] if self.spec.embedded else [note for file in files for note in file.notes]
+        notes = tuple(dict.fromkeys([*of_files, *loaded.notes]))
         return LoadedWeights(spec=self.spec, network=loaded.network, provenance=self.provenance, notes=notes)
 
 
