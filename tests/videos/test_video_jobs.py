@@ -261,6 +261,7 @@ def test_persons_of_frames_from_a_file_are_followed(command: Command, clip: Path
         (["pose", "--track", "--detector", "none"], "expected persons to follow"),
         (["pose", "--smooth", "--detector", "none"], "got --smooth for whole pictures"),
         (["pose", "--format", "gif"], "jsonl"),
+        (["pose", "--boxes", "b.json", "--detector", "dfine-nano-coco"], "expected one of them"),
     ],
 )
 def test_what_would_do_nothing_is_refused(
@@ -277,21 +278,15 @@ def test_lines_are_no_format_of_pictures(command: Command, photos: Path, tmp_pat
     assert "one that pictures have" in ran.err
 
 
-def test_arrays_that_do_not_fit_the_disk_are_refused_first(
-    command: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("task", "format", "says"), [("normal", "npy", "--stride"), ("pose", "openpose", "by the first 10")]
+)
+def test_what_does_not_fit_the_disk_is_refused_before_or_after_the_first_frames(
+    command: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str, format: str, says: str
 ) -> None:
+    """Arrays have a known size; the size of other files depends on the pictures and is measured."""
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    ran = command("normal", clip, "-o", tmp_path / "out", "--format", "npy")
+    ran = command(task, clip, "-o", tmp_path / "out", "--format", format)
     assert ran.code == 4
-    assert "--stride" in ran.err
-
-
-def test_what_depends_on_the_pictures_is_measured_on_the_first_frames(
-    command: Command, clip: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    ran = command("pose", clip, "-o", tmp_path / "out", "--format", "openpose")
-    assert ran.code == 4
-    assert "by the first 10" in ran.err
+    assert says in ran.err

@@ -51,7 +51,9 @@ Detector = Annotated[
 PersonsBy = Annotated[
     str,
     typer.Option(
-        "--detector", metavar="NAME", help="Look at one person after the other: what finds them, e.g. detector-nano."
+        "--detector",
+        metavar="NAME",
+        help="Look at one person after the other, except for features: what finds them, e.g. detector-nano.",
     ),
 ]
 WholeImage = Annotated[
@@ -205,6 +207,11 @@ features = _dense_verb("features", "Feature maps of the encoder: float32 NPY (C,
 def _run(task: TaskName, options: Options) -> None:
     if options.resume and options.overwrite:
         raise UsageError("got --resume and --overwrite; expected one of them; --resume keeps what matches")
+    if options.boxes is not None and options.detector not in ("auto", "none"):
+        raise UsageError(
+            f"got --boxes and --detector {options.detector}; expected one of them; leave out what is not to say where "
+            "persons are"
+        )
     if options.camera is not None and options.batch is not None:
         raise UsageError("got --batch for a camera; expected none: crops run one by one, so that no frame waits")
     from vitruvian.cli.screen import progress_line, say, say_failures, summary

@@ -118,7 +118,7 @@ class Result:
     """What a task says about one picture. Arrays are image-sized; units and frame stand in `about()`."""
 
     kind: ClassVar[str]
-    """Short name in file suffixes: pose, seg, depth, normal, features."""
+    """Short name in file suffixes: pose, seg, depth, normal, features, detect."""
     formats: ClassVar[tuple[str, ...]]
     """Formats this kind can be saved in."""
     default_formats: ClassVar[tuple[str, ...]]
@@ -180,7 +180,7 @@ class Task(Protocol):
 
     @property
     def name(self) -> str:
-        """pose, seg, depth, normal or features."""
+        """pose, seg, depth, normal, features or detect."""
         ...
 
     @property

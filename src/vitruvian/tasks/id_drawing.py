@@ -32,7 +32,7 @@ def draw_ids(
     canvas_HW3: np.ndarray, ids_P: np.ndarray, points: Points, boxes_P4: np.ndarray, min_score: float = 0.3
 ) -> None:
     """Tag and frame everyone with a number; persons without (-1) are left as they are."""
-    line = max(11, round(min(canvas_HW3.shape[:2]) / 34))
+    line = _line_height(canvas_HW3)
     for person in np.flatnonzero(ids_P >= 0).tolist():
         number = int(ids_P[person])
         colour, box_4 = id_colour(number), boxes_P4[person]
@@ -44,7 +44,7 @@ def draw_ids(
 def frame_persons(canvas_HW3: np.ndarray, ids_P: np.ndarray, boxes_P4: np.ndarray) -> None:
     """Frame everyone, in the colour of the number and tagged with it where there is one (not -1), else in that of the
     place."""
-    line = max(11, round(min(canvas_HW3.shape[:2]) / 34))
+    line = _line_height(canvas_HW3)
     for place, (number, box_4) in enumerate(zip(ids_P.tolist(), boxes_P4, strict=True)):
         colour = id_colour(number if number >= 0 else place)
         _frame(canvas_HW3, box_4, colour, max(1, line // 8))
@@ -58,6 +58,11 @@ def draw_boxes(image_HW3: np.ndarray, boxes: Sequence[tuple[float, float, float,
     boxes_P4 = np.array(boxes, np.float64).reshape(-1, 4)
     frame_persons(canvas_HW3, np.full(len(boxes), -1), boxes_P4)
     return canvas_HW3
+
+
+def _line_height(canvas_HW3: np.ndarray) -> int:
+    """Pixels of a line of text: readable on small pictures, in proportion on large ones."""
+    return max(11, round(min(canvas_HW3.shape[:2]) / 34))
 
 
 def _beside_head(points: Points, person: int, seen_K: np.ndarray, box_4: np.ndarray) -> tuple[float, float]:
