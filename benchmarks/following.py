@@ -32,7 +32,7 @@ from vitruvian.evaluation.following import (
 from vitruvian.following.dense_smoothing import DenseSmoother
 from vitruvian.following.smoothing import KeypointSmoother
 from vitruvian.following.tracker import Tracker, TrackerSettings
-from vitruvian.people import Camera, Clip, Scene, random_clip, render
+from vitruvian.people import Clip, Scene, random_clip, render
 from vitruvian.people.person import joints_of, person_primitives, world_bones
 from vitruvian.people.primitives import concatenate
 from vitruvian.people.raster import trace
@@ -102,7 +102,7 @@ def truth_of(scene: Scene) -> Truth:
     hits = trace(primitives, camera)
     owner_HW = np.full((camera.height, camera.width), -1)
     owner_HW.reshape(-1)[hits.pixel_K] = primitives.owner_N[hits.primitive_K]
-    coarse = _coarse(camera, 3)
+    coarse = camera.coarsened(3)
     boxes_P4, share_P, keypoints_PK3 = np.full((len(persons), 4), np.nan), np.zeros(len(persons)), []
     for index, (person, posed) in enumerate(zip(persons, bones, strict=True)):
         rows, columns = np.nonzero(owner_HW == index)
@@ -117,19 +117,6 @@ def truth_of(scene: Scene) -> Truth:
         seen_K = np.where(owner_HW[row_K, column_K] == index, 2, 1) * inside_K
         keypoints_PK3.append(np.concatenate([xy_K2, seen_K[:, None]], axis=1))
     return Truth(boxes_P4=boxes_P4, share_P=share_P, keypoints_PK3=np.array(keypoints_PK3))
-
-
-def _coarse(camera: Camera, factor: int) -> Camera:
-    """The same view on a coarser grid; pixel areas (not centres) coincide."""
-    return Camera(
-        focal_px=camera.focal_px / factor,
-        cx=(camera.cx + 0.5) / factor - 0.5,
-        cy=(camera.cy + 0.5) / factor - 0.5,
-        height=-(-camera.height // factor),
-        width=-(-camera.width // factor),
-        camera_from_world_33=camera.camera_from_world_33,
-        position_m_3=camera.position_m_3,
-    )
 
 
 def detections_of(truths: Sequence[Truth], seed: int) -> list[tuple[np.ndarray, np.ndarray]]:

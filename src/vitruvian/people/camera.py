@@ -54,6 +54,18 @@ class Camera:
             position_m_3=self.position_m_3,
         )
 
+    def coarsened(self, factor: int) -> Camera:
+        """The same view on a grid `factor` times coarser, sides rounded up; pixel areas (not centres) coincide."""
+        return Camera(
+            focal_px=self.focal_px / factor,
+            cx=(self.cx + 0.5) / factor - 0.5,
+            cy=(self.cy + 0.5) / factor - 0.5,
+            height=-(-self.height // factor),
+            width=-(-self.width // factor),
+            camera_from_world_33=self.camera_from_world_33,
+            position_m_3=self.position_m_3,
+        )
+
     def to_camera(self, world_N3: FloatArray) -> FloatArray:
         """World points in the camera frame."""
         moved: FloatArray = (world_N3 - self.position_m_3) @ self.camera_from_world_33.T

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from vitruvian.people import Camera, Scene, View, random_scene, render
+from vitruvian.people import Scene, View, random_scene, render
 from vitruvian.people.person import person_primitives, world_bones
 from vitruvian.people.raster import trace
 from vitruvian.training.detector.recipe import DetectorRecipe
@@ -98,26 +98,12 @@ def visible_shares(scene: Scene, view: View) -> tuple[np.ndarray, np.ndarray]:
     What lies outside the picture does not count. Persons that are not in the picture have 0 and 0.
     """
     pixels_P = np.bincount(view.person_ids_HW.ravel(), minlength=len(scene.persons) + 1)[1:]
-    coarse = _coarse(scene.camera)
+    coarse = scene.camera.coarsened(_OUTLINE_COARSENESS)
     alone_P = np.zeros(len(scene.persons))
     for index, person in enumerate(scene.persons):
         primitives = person_primitives(person, world_bones(person), coarse, 0, 0)
         alone_P[index] = len(trace(primitives, coarse).pixel_K) * _OUTLINE_COARSENESS**2
     return pixels_P, np.minimum(pixels_P / np.maximum(alone_P, 1.0), 1.0)
-
-
-def _coarse(camera: Camera) -> Camera:
-    """The same view on a coarser grid; pixel areas (not centres) coincide."""
-    factor = _OUTLINE_COARSENESS
-    return Camera(
-        focal_px=camera.focal_px / factor,
-        cx=(camera.cx + 0.5) / factor - 0.5,
-        cy=(camera.cy + 0.5) / factor - 0.5,
-        height=-(-camera.height // factor),
-        width=-(-camera.width // factor),
-        camera_from_world_33=camera.camera_from_world_33,
-        position_m_3=camera.position_m_3,
-    )
 
 
 def _draw(recipe: DetectorRecipe, arrays: Arrays, index: int) -> None:
