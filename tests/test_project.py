@@ -15,13 +15,13 @@ SOURCE = ROOT / "src" / "vitruvian"
 FLOORS = {
     0: ("errors", "boxes", "cache", "stages", "bundled"),
     1: ("models", "tasks", "media", "hardware", "people", "plots", "following"),
-    2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue", "readback", "kept"),
-    3: ("training", "running", "audit"),
+    2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue", "readback"),
+    3: ("training", "running", "audit", "artefacts", "export"),
     4: (
-        *("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "loading"),
-        *("videos", "progress", "run_document", "jobs", "coco"),
+        *("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "loading", "importing"),
+        *("videos", "progress", "run_document", "jobs", "coco", "precision_choice", "exporting", "compiled_loading"),
     ),
-    5: ("demo", "demo_fit", "doctor", "bench", "verification", "evaluation"),
+    5: ("demo", "demo_fit", "kept", "doctor", "bench", "verification", "evaluation"),
     6: ("cli", "__init__"),
     7: ("__main__",),
 }

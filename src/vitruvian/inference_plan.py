@@ -47,6 +47,8 @@ class InferencePlanner:
     """Network calls that run side by side."""
     beside_bytes: int = 0
     """What another network of the same road takes on the device."""
+    measures: bool = True
+    """Whether the network may take memory measures of its own; compiled code has none."""
 
     def plan(self, precision: Precision | None = None, *, batch: int | None = None) -> Plan:
         """The plan in a precision (None: the first type that fits, by the device's support, published islands)."""
@@ -116,7 +118,7 @@ class InferencePlanner:
 
     def workload(self, precision: Precision | None) -> Workload:
         """The network with the float32 islands of a precision; those of float32 itself change nothing."""
-        workload = self.spec.workload
+        workload = self.spec.workload if self.measures else replace(self.spec.workload, knobs=frozenset())
         if precision is None or precision.dtype == "float32":
             return workload
         return replace(workload, islands=precision.islands)

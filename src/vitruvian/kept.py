@@ -1,7 +1,7 @@
 """What is remembered on this machine between runs, by kind: how much, what of, and how to forget it.
 
-Everything but consents to licences can be found out again; forgetting costs only time. Weights lie in the hub client's
-own cache and are not touched here.
+Everything but consents to licences and the ledger of artefacts can be found out again; forgetting costs only time.
+Weights lie in the hub client's own cache and are not touched here.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from vitruvian.artefacts import trust
 from vitruvian.cache import cache_dir
 from vitruvian.errors import UsageError
 from vitruvian.fit import calibration, verdicts
@@ -22,6 +23,9 @@ from vitruvian.hardware import format_bytes
 from vitruvian.hardware.remembered import FILE_NAME
 
 CONSENTS = "licences"
+LEDGER = "artefacts"
+NAMED_ONLY = (CONSENTS, LEDGER)
+"""Forgotten only where they are named: they cannot be found out again."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +86,14 @@ def _machine_lines() -> list[str]:
     return [f"{kind}: {name}" for kind, names in _document(FILE_NAME).items() for name in names]
 
 
+def _artefact_lines() -> list[str]:
+    return [f"{one.get('name', '?')}, {one.get('made', '?')}" for one in trust.entries().values()]
+
+
+def _rebuilt_lines() -> list[str]:
+    return sorted(path.parent.name for path in (cache_dir() / trust.REBUILT).glob("*/manifest.json"))
+
+
 def _consent_lines() -> list[str]:
     return [f"{name}, {day}" for name, day in _document(f"{CONSENTS}.json").get("accepted", {}).items()]
 
@@ -103,6 +115,12 @@ _KINDS: Mapping[str, _Kind] = {
     ),
     "verdicts": _Kind(what="audits of compute types", path=verdicts.FILE, entries=_verdict_lines),
     "machine": _Kind(what="rates, and whether a compiler works", path=FILE_NAME, entries=_machine_lines),
+    "rebuilt": _Kind(
+        what="artefacts of other machines, rebuilt for this one", path=trust.REBUILT, entries=_rebuilt_lines
+    ),
+    LEDGER: _Kind(
+        what="artefacts that were made here and may run their code", path=trust.FILE, entries=_artefact_lines
+    ),
     CONSENTS: _Kind(what="licences you accepted", path=f"{CONSENTS}.json", entries=_consent_lines),
 }
 KINDS = tuple(_KINDS)
@@ -131,7 +149,7 @@ def kept() -> tuple[Kept, ...]:
 
 
 def forget(kinds: Sequence[str] = ()) -> dict[str, int]:
-    """Remove what is remembered; files removed by kind. Without names: all kinds but the accepted licences.
+    """Remove what is remembered; files removed by kind. Without names: all that can be found out again.
 
     Raises:
         UsageError: no such kind, or a file that cannot be removed.
@@ -140,7 +158,7 @@ def forget(kinds: Sequence[str] = ()) -> dict[str, int]:
     if unknown:
         raise UsageError(f"got {', '.join(unknown)}; expected some of {', '.join(_KINDS)}; `cache show` lists them")
     removed = {}
-    for name in kinds or [name for name in _KINDS if name != CONSENTS]:
+    for name in kinds or [name for name in _KINDS if name not in NAMED_ONLY]:
         files = _files(_KINDS[name])
         for path in files:
             try:
@@ -159,7 +177,7 @@ def _files(kind: _Kind) -> list[Path]:
     path = cache_dir() / kind.path
     if path.suffix:
         return [path] if path.is_file() else []
-    return sorted(file for file in path.glob("*") if file.is_file())
+    return sorted(file for file in path.rglob("*") if file.is_file())
 
 
 def _shown(path: Path) -> str:

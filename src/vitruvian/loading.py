@@ -17,26 +17,28 @@ import torch
 from torch import nn
 
 from vitruvian import weights, zoo
-from vitruvian.audit import NO_REFERENCE, Choice, Run, Subject, bundled_crops, choose_precision
+from vitruvian.compiled_loading import (
+    CompiledNetwork,
+    Rebuild,
+    Source,
+    artefact_source,
+    check_rebuild,
+    rows_said_bad,
+    with_task,
+)
 from vitruvian.errors import DoesNotFitError, UsageError
-from vitruvian.fit.apply import apply_knobs
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.knee import Aim
 from vitruvian.fit.plan_values import Objective, Plan
-from vitruvian.fit.precision import Precision, more_islands, precision_ladder
-from vitruvian.fit.quality import AuditReport, Quality, check_quality
-from vitruvian.fit.verdicts import VerdictStore
-from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, large_blocks_apart, out_of_memory, parse_size
-from vitruvian.inference_plan import SMALL_PARAMETERS, InferencePlanner, planner_here
+from vitruvian.fit.precision import Precision, check_dtype
+from vitruvian.fit.quality import Quality, check_quality
+from vitruvian.hardware import Dtype, format_bytes, free_caches, large_blocks_apart, out_of_memory, parse_size
+from vitruvian.inference_plan import InferencePlanner, planner_here
+from vitruvian.precision_choice import PrecisionChooser, apply_plan
 from vitruvian.predict import DETECTOR, Model
+from vitruvian.running.engine import values_not_finite
 from vitruvian.running.guard import MemoryGuard
-from vitruvian.running.runner import Runner, raw_outputs
-
-AUDIT_CROPS_SMALL, AUDIT_CROPS_LARGE = 5, 2
-"""Two crops show what a compute type does; small networks can afford more."""
-
-SHORT_NAMES: dict[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
-"""Names of compute types that people type."""
+from vitruvian.running.runner import Runner
 
 AUTO, NONE = "auto", "none"
 """What `detector` may say beside a name."""
@@ -46,8 +48,6 @@ PERSON_WISE: tuple[zoo.TaskName, ...] = ("pose", "seg", "depth", "normal")
 
 DETECTOR_BATCH = 8
 """Pictures per call of a detector: it is fast beside what follows, and whole pictures wait for its batch to fill."""
-
-RANDOM_REFERENCE = "the weights are random numbers, and so are the results"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,6 +62,8 @@ class Wish:
     objective: Objective = "throughput"
     max_latency_ms: float | None = None
     whole_if_nobody: bool = False
+    trust: bool = False
+    rebuild: Rebuild = "auto"
 
     @property
     def of_detector(self) -> Wish:
@@ -87,14 +89,16 @@ def load(
     random_weights: bool = False,
     detector: str | Path = AUTO,
     whole_if_nobody: bool = False,
+    trust: bool = False,
+    rebuild: str = "auto",
     accept_licence: Collection[str] = (),
     ask: Callable[[str], bool] | None = None,
     report: Callable[[str], None] = lambda line: None,
 ) -> Model:
-    """Find, plan, fetch, check and build a model by catalogue name or by the path of a weight file.
+    """Find, plan, fetch, check and build a model by catalogue name, weight file or artefact.
 
     Args:
-        name: a catalogue name or the path of a weight file.
+        name: a catalogue name, the path of a weight file, or the folder of an artefact.
         device: torch device string; None: the first accelerator, else the CPU.
         dtype: compute type to insist on (float32, bfloat16, float16); it is checked against float32 all the same.
         quality: how far results may be from float32: exact, balanced or fast.
@@ -104,10 +108,11 @@ def load(
         objective: throughput, or latency.
         max_latency_ms: longest network call.
         random_weights: noise instead of the published weights, for measurements.
-        detector: what finds the persons that the model looks at one by one: a catalogue name or a file; `auto`: the
-            embedded detector for pose, nothing for the other tasks, which then look at whole pictures; `none`: whole
-            pictures.
+        detector: what finds the persons that the model looks at one by one: a name or a file; `auto`: the embedded
+            one for pose, nothing for other tasks, which then look at whole pictures; `none`: whole pictures.
         whole_if_nobody: look at the whole picture where the detector finds nobody.
+        trust: run the code of an artefact that was not made on this machine.
+        rebuild: what to do with an artefact made for another machine: auto exports its weights again, never refuses.
         accept_licence: licences that were read and accepted.
         ask: asks a person about a licence.
         report: hears what takes time.
@@ -119,20 +124,31 @@ def load(
     """
     wish = Wish(
         device=device,
-        dtype=None if dtype is None else _check_dtype(dtype),
+        dtype=None if dtype is None else check_dtype(dtype),
         quality=check_quality(quality),
         budget_bytes=parse_size(budget) if isinstance(budget, str) else budget,
         micro_batch=micro_batch,
         objective=_check_objective(objective),
         max_latency_ms=max_latency_ms,
         whole_if_nobody=whole_if_nobody,
+        trust=trust,
+        rebuild=check_rebuild(rebuild),
     )
     access = _Access(accept_licence=accept_licence, ask=ask, report=report)
-    detector_name = _detector_of(weights.spec_of(name), detector)
+    return _load_with_finder(name, wish, access, detector, random_weights=random_weights)
+
+
+def _load_with_finder(
+    name: str | Path, wish: Wish, access: _Access, detector: str | Path, *, random_weights: bool
+) -> Model:
+    """The model, and before it the detector that it needs."""
+    source = _artefact(name, wish, access)
+    detector_name = _detector_of(source.spec if source else weights.spec_of(name), detector)
     finder = None
     if detector_name is not None:
-        finder = _load(detector_name, wish.of_detector, access)
-    return _load(name, wish, access, random_weights=random_weights, finder=finder)
+        of_detector = wish.of_detector
+        finder = _load(detector_name, of_detector, access, source=_artefact(detector_name, of_detector, access))
+    return _load(name, wish, access, random_weights=random_weights, finder=finder, source=source)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,20 +160,90 @@ class _Access:
     report: Callable[[str], None]
 
 
+def _artefact(name: str | Path, wish: Wish, access: _Access) -> Source | None:
+    """The artefact of this name; None: it names none."""
+    if str(name) in zoo.MODELS or str(name) in zoo.ALIASES:
+        return None
+    return artefact_source(Path(name), device=wish.device, trust=wish.trust, rebuild=wish.rebuild, report=access.report)
+
+
 def _load(
-    name: str | Path, wish: Wish, access: _Access, *, random_weights: bool = False, finder: Model | None = None
+    name: str | Path,
+    wish: Wish,
+    access: _Access,
+    *,
+    random_weights: bool = False,
+    finder: Model | None = None,
+    source: Source | None = None,
 ) -> Model:
     """One model, beside the detector that goes before it."""
-    spec, report = weights.spec_of(name), access.report
+    spec, report = source.spec if source else weights.spec_of(name), access.report
     free_choice = "throughput" if wish.micro_batch else wish.objective
     planner = planner_here(spec, wish.device, wish.budget_bytes, free_choice, beside=finder.plan if finder else None)
+    if source is not None and source.manifest.backend != "eager":
+        return _compiled(source, wish, planner, report, finder)
     _refuse_what_does_not_fit(planner, wish)
+    found = source.checked_weights() if source else None
     if random_weights:
         found = weights.random_weights(str(name))
-    else:
+    elif found is None:
         found = weights.find_weights(name, accept_licence=access.accept_licence, ask=access.ask, report=report)
     torch.set_num_threads(planner.hardware.cpu.cores)
-    return _Loader(wish=wish, planner=planner, found=found, report=report, finder=finder).model()
+    model = _Loader(wish=wish, planner=planner, found=found, report=report, finder=finder).model()
+    if source is None:
+        return model
+    return replace(model, loading_decisions=(*source.decisions, *model.loading_decisions))
+
+
+def _compiled(
+    source: Source, wish: Wish, planner: InferencePlanner, report: Callable[[str], None], finder: Model | None
+) -> Model:
+    """A model whose network is an open artefact; in float32 from its weights where it gives no numbers."""
+    manifest, planner = source.manifest, replace(planner, measures=False)
+    if wish.dtype not in (None, manifest.precision.dtype):
+        raise UsageError(
+            f"got --dtype {wish.dtype} for the artefact {source.folder.name}, which computes in "
+            f"{manifest.precision}; expected none; leave it out, or export again with that --dtype"
+        )
+    plan = planner.plan(manifest.precision)
+    if not plan.fits:
+        raise DoesNotFitError(f"got the artefact {source.folder.name} on {planner.device.name}: {planner.advice()}")
+    torch.set_num_threads(planner.hardware.cpu.cores)
+    device, found, task = planner.device.device, source.found, source.task
+    artefact = source.open(device, planner.calls_at_once)
+    report(f"{source.folder.name}: {manifest.backend}, {manifest.precision}")
+
+    def rebuilt(precision: Precision) -> nn.Module:
+        assert found is not None
+        network = found.build(device=device, precision=precision).network
+        apply_plan(network, planner, precision, plan)
+        return with_task(network, task)
+
+    max_batch, batch_decisions = _batch(plan, wish)
+    return Model(
+        spec=source.spec,
+        task=task,
+        runner=Runner(
+            task=task,
+            device=device,
+            network=CompiledNetwork(artefact),
+            precision=manifest.precision,
+            build=rebuilt,
+            guard=_guard(planner),
+            max_batch_of=planner.max_batch if found is not None else lambda precision: 0,
+        ),
+        provenance=source.provenance,
+        max_batch=max_batch,
+        own_range=manifest.batch_range,
+        non_finite=rows_said_bad if manifest.with_post else values_not_finite,
+        aim=wish.aim,
+        plan=plan,
+        predicted=None,
+        loading_decisions=(*source.decisions, *batch_decisions, *_finder_decisions(finder)),
+        notes=finder.notes if finder else (),
+        finder=finder,
+        whole_if_nobody=wish.whole_if_nobody,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,8 +256,19 @@ class _Loader:
     report: Callable[[str], None]
     finder: Model | None = None
 
+    @cached_property
+    def chooser(self) -> PrecisionChooser:
+        """What finds the compute type."""
+        return PrecisionChooser(
+            found=self.found,
+            planner=self.planner,
+            quality=self.wish.quality,
+            dtype=self.wish.dtype,
+            report=self.report,
+        )
+
     def model(self) -> Model:
-        choice = self._choice()
+        choice = self.chooser.choose()
         plan = self.planner.plan(choice.precision)
         if not plan.fits:
             turned_down = "; ".join(decision.because for decision in choice.decisions[:-1])
@@ -182,9 +279,8 @@ class _Loader:
             )
         with large_blocks_apart():
             loaded = self.found.build(device=self.planner.device.device, precision=choice.precision)
-        self._apply(loaded.network, choice.precision, plan)
-        max_batch, batch_decisions = self._batch(plan)
-        build = self._builder(plan)
+        apply_plan(loaded.network, self.planner, choice.precision, plan)
+        max_batch, batch_decisions = _batch(plan, self.wish)
         return Model(
             spec=self.found.spec,
             task=self.found.spec.make_task(),
@@ -193,15 +289,11 @@ class _Loader:
                 device=self.planner.device.device,
                 network=loaded.network,
                 precision=choice.precision,
-                build=build,
-                guard=MemoryGuard(
-                    is_oom=out_of_memory,
-                    free=lambda: free_caches(self.planner.device.device),
-                    advice=self.planner.advice,
-                ),
+                build=partial(self.chooser.network, plan=plan),
+                guard=_guard(self.planner),
                 max_batch_of=self.planner.max_batch,
                 ladder=choice.ladder,
-                on_non_finite=self._remember_non_finite,
+                on_non_finite=self.chooser.remember_non_finite,
             ),
             provenance=self.found.provenance,
             max_batch=max_batch,
@@ -213,89 +305,12 @@ class _Loader:
                 *_of_memory(plan),
                 *choice.decisions,
                 *batch_decisions,
-                *self._finder_decisions(),
+                *_finder_decisions(self.finder),
             ),
             notes=tuple(dict.fromkeys([*loaded.notes, *choice.notes, *(self.finder.notes if self.finder else ())])),
             finder=self.finder,
             whole_if_nobody=self.wish.whole_if_nobody,
         )
-
-    @cached_property
-    def subject(self) -> Subject:
-        """What is audited."""
-        spec = self.found.spec
-        small = spec.config.parameters < SMALL_PARAMETERS
-        task = spec.make_task()
-        return Subject(
-            task=task,
-            provenance=self.found.provenance,
-            device=self.planner.device.name,
-            torch_version=self.planner.hardware.torch_version,
-            crops=bundled_crops(task, AUDIT_CROPS_SMALL if small else AUDIT_CROPS_LARGE),
-            is_oom=out_of_memory,
-        )
-
-    def _remember_non_finite(self, precision: Precision) -> None:
-        """A run saw values that are not finite: the next one begins with a safer precision."""
-        store, key = VerdictStore.of_user(), self.subject.key(precision)
-        report = store.get(key) or AuditReport(crops=len(self.subject.crops))
-        note = store.put(key, replace(report, non_finite=max(1, report.non_finite)))
-        if note:
-            self.report(note)
-
-    def _choice(self) -> Choice:
-        """The precision, audited or remembered."""
-        workload, planner = self.found.spec.workload, self.planner
-        dtypes = None if self.wish.dtype is None else [self.wish.dtype]
-        ladder = precision_ladder(
-            planner.device,
-            workload.islands,
-            more_islands(workload.build(), workload.islands, workload.head),
-            dtypes=dtypes,
-        )
-        reference, why_not = self._reference()
-        return choose_precision(
-            self.subject,
-            ladder,
-            fits=planner.fits,
-            quality=self.wish.quality,
-            build=lambda precision: self._run(precision, planner.device.device),
-            build_reference=reference,
-            no_reference=why_not,
-            insisted=self.wish.dtype is not None,
-            store=VerdictStore.of_user(),
-            progress=self.report,
-        )
-
-    def _reference(self) -> tuple[Callable[[], Run] | None, str]:
-        """Float32 on the device, else on the host, else nowhere and why."""
-        if not self.found.paths:
-            return None, RANDOM_REFERENCE
-        planner = self.planner
-        if planner.fits(Precision()):
-            return lambda: self._run(Precision(), planner.device.device), ""
-        on_host = replace(planner, device=planner.hardware.cpu, budget_bytes=None)
-        if planner.device.kind != "cpu" and on_host.fits(Precision()):
-            return lambda: self._run(Precision(), "cpu"), ""
-        return None, NO_REFERENCE
-
-    def _run(self, precision: Precision, device: str) -> Run:
-        """A network that is let go with the function that runs it."""
-        network = self.found.build(device=device, precision=precision).network
-        self._apply(network, precision, self.planner.plan(precision, batch=1))
-        return partial(raw_outputs, network, self.found.spec.make_task(), device)
-
-    def _builder(self, plan: Plan) -> Callable[[Precision], nn.Module]:
-        def build(precision: Precision) -> nn.Module:
-            network = self.found.build(device=self.planner.device.device, precision=precision).network
-            self._apply(network, precision, plan)
-            return network
-
-        return build
-
-    def _apply(self, network: nn.Module, precision: Precision, plan: Plan) -> None:
-        """Match the types and put the plan's memory measures into effect."""
-        apply_knobs(network, self.planner.workload(precision), replace(plan.knobs, dtype=precision.dtype))
 
     def _device_decision(self) -> tuple[Decision, ...]:
         if self.wish.device is not None:
@@ -304,20 +319,26 @@ class _Loader:
         because = "the first accelerator" if here else "no accelerator that this torch can use"
         return (Decision(what="device", value=self.planner.device.device, because=because),)
 
-    def _finder_decisions(self) -> tuple[Decision, ...]:
-        """Which detector, and in what it computes."""
-        if self.finder is None:
-            return ()
-        name = Decision(what="detector", value=self.finder.spec.name, because="persons are looked at one by one")
-        inner = self.finder.loading_decisions
-        return (name, *(replace(one, what=f"{DETECTOR}{one.what}") for one in inner if one.what == "dtype"))
 
-    def _batch(self, plan: Plan) -> tuple[int, tuple[Decision, ...]]:
-        planned, asked = plan.knobs.micro_batch, self.wish.micro_batch
-        if asked is None or asked <= planned:
-            return asked or planned, ()
-        because = f"{asked} were asked for; more than {planned} do not fit {format_bytes(plan.budget_bytes)}"
-        return planned, (Decision(what="max_batch", value=planned, because=because),)
+def _guard(planner: InferencePlanner) -> MemoryGuard:
+    return MemoryGuard(is_oom=out_of_memory, free=lambda: free_caches(planner.device.device), advice=planner.advice)
+
+
+def _finder_decisions(finder: Model | None) -> tuple[Decision, ...]:
+    """Which detector, and in what it computes."""
+    if finder is None:
+        return ()
+    name = Decision(what="detector", value=finder.spec.name, because="persons are looked at one by one")
+    inner = finder.loading_decisions
+    return (name, *(replace(one, what=f"{DETECTOR}{one.what}") for one in inner if one.what == "dtype"))
+
+
+def _batch(plan: Plan, wish: Wish) -> tuple[int, tuple[Decision, ...]]:
+    planned, asked = plan.knobs.micro_batch, wish.micro_batch
+    if asked is None or asked <= planned:
+        return asked or planned, ()
+    because = f"{asked} were asked for; more than {planned} do not fit {format_bytes(plan.budget_bytes)}"
+    return planned, (Decision(what="max_batch", value=planned, because=because),)
 
 
 def _detector_of(spec: zoo.ModelSpec, detector: str | Path) -> str | Path | None:
@@ -358,14 +379,6 @@ def _of_memory(plan: Plan) -> tuple[Decision, ...]:
         for decision in plan.decisions
         if decision.what not in ("device", "dtype")
     )
-
-
-def _check_dtype(name: str) -> Dtype:
-    full = SHORT_NAMES.get(name, name)
-    for dtype in DTYPES:
-        if dtype == full:
-            return dtype
-    raise UsageError(f"got --dtype {name}; expected one of {', '.join(DTYPES)}; leave it out to have one chosen")
 
 
 def _check_objective(name: str) -> Objective:

@@ -9,7 +9,7 @@ in parts or alone. Where a model looks at persons, a detector goes before it: a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -18,6 +18,7 @@ from typing import TypeVar
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from vitruvian import zoo
 from vitruvian.errors import InputError
@@ -32,7 +33,7 @@ from vitruvian.media.items import Entry, Failure, Item
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.read_ahead import read_ahead
 from vitruvian.network_stage import Asked, Finished, NetworkStage, Timings, past_failures
-from vitruvian.running.engine import Engine
+from vitruvian.running.engine import Engine, values_not_finite
 from vitruvian.running.runner import Runner, averaging
 from vitruvian.stages import ordered_map
 from vitruvian.tasks.base import Provenance, Region, Result, Task
@@ -73,6 +74,10 @@ class Model:
     loading_decisions: tuple[Decision, ...] = ()
     """What was chosen before the first picture."""
     notes: tuple[str, ...] = ()
+    own_range: tuple[int, int | None] = (1, None)
+    """Smallest and largest batch that the network itself takes; None: any."""
+    non_finite: Callable[[Mapping[str, Tensor]], dict[int, tuple[str, ...]]] = values_not_finite
+    """What of the raw outputs is no number, by place in the batch."""
     finder: Model | None = None
     """Detector that says where persons are; None: the model looks at whole pictures."""
     whole_if_nobody: bool = False
@@ -102,6 +107,8 @@ class Model:
             finish_tensors=self.task.finish_tensors,
             guard=self.runner.guard,
             max_batch=self.max_batch,
+            own_range=self.own_range,
+            non_finite=self.non_finite,
             aim=self.aim,
             precision=str(self.precision),
             step_down=self.runner.step_down,

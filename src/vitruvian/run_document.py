@@ -27,6 +27,7 @@ def run_document(road: Road, options: Mapping[str, Any], progress: Progress, not
         "model": model.spec.name,
         "weights_sha256": model.provenance.weights_sha256,
         "licence": model.provenance.licence,
+        "weights_rounded_to": model.provenance.rounded_to or None,
         "machine": probe().line(),
         "device": model.device,
         "precision": str(model.precision),

@@ -15,7 +15,7 @@ from simulated import HANG_S, SHAPES, Memory, Network, canvas, doubled, engine_o
 from tolerances import NETWORK_CPU_ABS
 from vitruvian.errors import DoesNotFitError, UsageError
 from vitruvian.fit.knee import Aim
-from vitruvian.running.engine import MAX_DECISIONS, NonFinite, Safer, non_finite
+from vitruvian.running.engine import MAX_DECISIONS, NonFinite, Safer, values_not_finite
 from vitruvian.weights import load_weights
 
 
@@ -185,7 +185,7 @@ def test_memory_that_is_too_small_for_a_safer_precision_is_told() -> None:
     ],
 )
 def test_non_finite_values_are_found_by_row(raw: dict[str, Tensor], bad: dict[int, tuple[str, ...]]) -> None:
-    assert non_finite(raw) == bad
+    assert values_not_finite(raw) == bad
 
 
 class Clock:

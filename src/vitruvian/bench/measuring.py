@@ -14,15 +14,16 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from vitruvian import weights
+from vitruvian.artefacts.ladder import check_backend
+from vitruvian.artefacts.manifest import Backend
 from vitruvian.audit import Crop, bundled_crops
 from vitruvian.bench.report import BenchReport, BenchRow, recommend
-from vitruvian.bench.rig import Rig, Seen, differences, weights_bytes
-from vitruvian.errors import UsageError
-from vitruvian.fit.precision import Precision
+from vitruvian.bench.rig import EAGER, Rig, Seen, Way, differences, weights_bytes
+from vitruvian.errors import CheckFailedError, UsageError
+from vitruvian.fit.precision import Precision, check_dtype
 from vitruvian.fit.quality import Quality, check_quality, misses
 from vitruvian.hardware import DTYPES, Dtype, format_bytes, free_caches, out_of_memory, parse_size
 from vitruvian.inference_plan import MAX_BATCH, SMALL_PARAMETERS, InferencePlanner, planner_here
-from vitruvian.loading import SHORT_NAMES
 from vitruvian.media.items import Failure
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.read_ahead import read_ahead
@@ -48,6 +49,7 @@ def run_bench(
     on: str | Path | None = None,
     device: str | None = None,
     dtypes: Iterable[str] = (),
+    backends: Sequence[str] = (EAGER,),
     batches: Sequence[int] = (),
     quality: str = "balanced",
     budget: int | str | None = None,
@@ -64,6 +66,7 @@ def run_bench(
         on: picture, folder or pattern to take the crops from, whole pictures; None: bundled ones.
         device: torch device string; None: the first accelerator, else the CPU.
         dtypes: compute types by their full or short names; empty: all that are not emulated.
+        backends: eager, and rungs of `vitruvian export` by name, which are built for it.
         batches: sizes of a call; empty: 1, 2, 4, ... while they pay.
         quality: how far a recommended row may be from float32.
         budget: bytes or text such as `12GB`; None: what is free.
@@ -91,20 +94,14 @@ def run_bench(
         found=found,
         planner=planner,
         crops=crops,
-        dtypes=tuple(map(_compute_type, dtypes)),
+        name=name,
+        dtypes=tuple(map(check_dtype, dtypes)),
+        backends=tuple(map(check_backend, backends)) or (EAGER,),
         batches=tuple(sorted(set(batches))),
         quality=check_quality(quality),
         time_s=time_s,
         report=report,
     ).run()
-
-
-def _compute_type(name: str) -> Dtype:
-    full = SHORT_NAMES.get(name, name)
-    for dtype in DTYPES:
-        if dtype == full:
-            return dtype
-    raise UsageError(f"got --dtype {name}; expected some of {', '.join(DTYPES)}; leave it out for all that are native")
 
 
 def _crops_of(spec: weights.zoo.ModelSpec, on: str | Path, count: int) -> tuple[Crop, ...]:
@@ -166,10 +163,12 @@ class _Live:
 class _Bench:
     """One measurement of one model."""
 
+    name: str | Path
     found: weights.FoundWeights
     planner: InferencePlanner
     crops: Sequence[Crop]
     dtypes: tuple[Dtype, ...]
+    backends: tuple[Backend, ...]
     batches: tuple[int, ...]
     quality: Quality
     time_s: float
@@ -206,32 +205,39 @@ class _Bench:
             remarks=tuple(remarks),
         )
 
-    def _groups(self) -> tuple[list[list[Precision]], list[BenchRow]]:
-        """Precisions that are read in turn, because their weights fit beside each other; and those that are not run."""
-        wanted: list[Precision] = []
+    def _groups(self) -> tuple[list[list[Way]], list[BenchRow]]:
+        """Ways that are read in turn, because their weights fit beside each other; and those that are not run."""
+        wanted: list[Way] = []
         left_out: list[BenchRow] = []
         # Float32 first: the others are held against it.
         for dtype in DTYPES:
             precision = Precision(dtype=dtype, islands=() if dtype == "float32" else self.found.spec.workload.islands)
             if self.dtypes and dtype not in self.dtypes:
                 continue
-            row = self._planned(precision, (self.batches or (1,))[0])
+            row = self._planned(Way(precision=precision), (self.batches or (1,))[0])
             if not self.dtypes and self.planner.device.support(dtype) in ("emulated", "none"):
                 why = f"{self.planner.device.support(dtype)} here; --dtype {dtype} insists"
                 row = replace(row, not_run=why)
             if row.not_run:
                 left_out.append(row)
             else:
-                wanted.append(precision)
-        held = sum(weights_bytes(self.found.spec, precision) for precision in wanted)
-        largest = max((self._planned(precision, 1).predicted_bytes for precision in wanted), default=0)
+                wanted += [Way(precision=precision, backend=backend) for backend in self.backends]
+        held = sum(weights_bytes(self.found.spec, way.precision) for way in wanted)
+        largest = max((self._planned(way, 1).predicted_bytes for way in wanted), default=0)
         together = held + largest <= self.planner.plan().budget_bytes
-        return ([wanted] if together and wanted else [[precision] for precision in wanted]), left_out
+        return ([wanted] if together and wanted else [[way] for way in wanted]), left_out
 
-    def _planned(self, precision: Precision, batch: int, beside_bytes: int = 0) -> BenchRow:
+    def _planned(self, way: Way, batch: int, beside_bytes: int = 0) -> BenchRow:
         """The row before it is run."""
-        plan = self.planner.plan(precision, batch=batch)
-        row = BenchRow(precision=str(precision), dtype=precision.dtype, batch=batch, predicted_bytes=plan.peak_bytes)
+        precision = way.precision
+        plan = way.planner(self.planner).plan(precision, batch=batch)
+        row = BenchRow(
+            precision=str(precision),
+            dtype=precision.dtype,
+            backend=way.backend,
+            batch=batch,
+            predicted_bytes=plan.peak_bytes,
+        )
         if not plan.fits:
             short = f"does not fit: predicted {format_bytes(plan.peak_bytes)} of {format_bytes(plan.budget_bytes)}"
             return replace(row, not_run=short)
@@ -240,14 +246,18 @@ class _Bench:
             return replace(row, not_run=why)
         return row
 
-    def _measured(self, group: Sequence[Precision], time_s: float) -> list[BenchRow]:
-        """The rows of precisions that are read in turn."""
-        everything = sum(weights_bytes(self.found.spec, precision) for precision in group)
+    def _measured(self, group: Sequence[Way], time_s: float) -> list[BenchRow]:
+        """The rows of ways that are read in turn."""
+        everything = sum(weights_bytes(self.found.spec, way.precision) for way in group)
         rows: list[BenchRow | _Live] = []
-        for precision in group:
-            self.report(f"{self.found.spec.name} in {precision}")
-            rig = Rig.build(self.found, precision, self.planner)
-            beside_bytes = everything - weights_bytes(self.found.spec, precision)
+        for way in group:
+            self.report(f"{self.found.spec.name} in {way}")
+            try:
+                rig = Rig.build(self.found, way, self.planner, self.name)
+            except CheckFailedError as error:  # a rung that is not to be had here keeps its row
+                rows.append(replace(self._planned(way, 1), not_run=(str(error).splitlines() or [""])[0][:300]))
+                continue
+            beside_bytes = everything - weights_bytes(self.found.spec, way.precision)
             rows += self._first_looks(rig, beside_bytes, time_s)
             self.held_bytes += rig.own_bytes
         live = [row for row in rows if isinstance(row, _Live)]
@@ -267,7 +277,7 @@ class _Bench:
         """Every batch once: numbers, peak, whether it is worth reading; larger ones only while they pay."""
         per_image_s, poor, best = 0.0, 0, 0.0
         for batch in self.batches or _powers(MAX_BATCH):
-            row = self._planned(rig.precision, batch, beside_bytes)
+            row = self._planned(rig.way, batch, beside_bytes)
             expected_s = per_image_s * max(batch, len(self.crops))
             if not row.not_run and expected_s > time_s / 4:
                 row = replace(
@@ -327,10 +337,11 @@ class _Bench:
 
     def _find_reference(self) -> bool:
         """Run float32 where it is not measured itself; False where it does not fit."""
-        if self._planned(Precision(), 1).not_run:
+        plain = Way(precision=Precision())
+        if self._planned(plain, 1).not_run:
             return False
         self.report("float32, to compare with")
-        rig = Rig.build(self.found, Precision(), self.planner)
+        rig = Rig.build(self.found, plain, self.planner, self.name)
         self.reference = rig.look(self.crops, 1)
         rig.close()
         return True

@@ -6,17 +6,23 @@ run them so. Outputs of a pass are kept on the host, float32: some 20 to 60 MB a
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vitruvian import weights, zoo
+from vitruvian.artefacts.artefact import open_artefact
+from vitruvian.artefacts.manifest import Backend
 from vitruvian.audit import Crop
+from vitruvian.compiled_loading import CompiledNetwork
+from vitruvian.exporting import export
 from vitruvian.fit.apply import apply_knobs
 from vitruvian.fit.precision import Precision
 from vitruvian.fit.quality import worst
@@ -49,12 +55,30 @@ class Seen:
         return sum(value.nbytes for raw in self.raws for value in raw.values())
 
 
+EAGER: Backend = "eager"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Way:
+    """How a network is computed."""
+
+    precision: Precision
+    backend: Backend = EAGER
+
+    def __str__(self) -> str:
+        return str(self.precision) if self.backend == EAGER else f"{self.precision} by {self.backend}"
+
+    def planner(self, planner: InferencePlanner) -> InferencePlanner:
+        """Compiled code takes no memory measures of its own."""
+        return planner if self.backend == EAGER else replace(planner, measures=False)
+
+
 @dataclass(kw_only=True)
 class Rig:
     """A network on its device, ready to be measured."""
 
     network: nn.Module
-    precision: Precision
+    way: Way
     device: str
     task: Task
     provenance: Provenance
@@ -66,16 +90,23 @@ class Rig:
     canvases: Sequence[np.ndarray] = ()
 
     @classmethod
-    def build(cls, found: weights.FoundWeights, precision: Precision, planner: InferencePlanner) -> Rig:
-        """Make the network, with the memory measures its plan takes."""
-        device = planner.device.device
-        network = found.build(device=device, precision=precision).network
-        apply_knobs(network, planner.workload(precision), planner.plan(precision).knobs)
+    def build(cls, found: weights.FoundWeights, way: Way, planner: InferencePlanner, name: str | Path) -> Rig:
+        """Make the network, with the memory measures its plan takes; or export and open it.
+
+        Raises:
+            CheckFailedError: the backend cannot be had here, or does not keep its numbers; says why.
+        """
+        device, precision = planner.device.device, way.precision
+        if way.backend == EAGER:
+            network = found.build(device=device, precision=precision).network
+            apply_knobs(network, planner.workload(precision), planner.plan(precision).knobs)
+        else:
+            network = _compiled(found, way, planner, name)
         at_once = planner.calls_at_once
         threads = 1 if at_once > 1 else planner.hardware.cpu.cores
         return cls(
             network=network,
-            precision=precision,
+            way=way,
             device=device,
             task=found.spec.make_task(),
             provenance=found.provenance,
@@ -141,6 +172,23 @@ class Rig:
     def _result(self, raw: Mapping[str, Tensor], crop: Crop) -> Result:
         tensors = self.task.finish_tensors({name: value[None] for name, value in raw.items()})
         return self.task.finish({name: value[0] for name, value in tensors.items()}, crop.geometry, self.provenance)[0]
+
+
+def _compiled(found: weights.FoundWeights, way: Way, planner: InferencePlanner, name: str | Path) -> nn.Module:
+    """An artefact made for the measurement; its files go when it is open."""
+    with tempfile.TemporaryDirectory(prefix="vitruvian-bench-") as folder:
+        out = Path(folder) / way.backend
+        export(
+            name,
+            out=out,
+            backend=way.backend,
+            dtype=way.precision.dtype,
+            quality="fast",
+            device=planner.device.device,
+            budget=planner.budget_bytes,
+            random_weights=not found.paths,
+        )
+        return CompiledNetwork(open_artefact(out, device=planner.device.device, calls_at_once=planner.calls_at_once))
 
 
 def differences(task: Task, seen: Seen, reference: Seen) -> tuple[dict[str, float], float]:

@@ -16,6 +16,12 @@ def bench(
     dtype: Annotated[
         str, typer.Option("--dtype", metavar="LIST", help="Comma list of types. (default: all that are native)")
     ] = "",
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend", metavar="LIST", help="Comma list of eager and rungs of export, such as eager,aoti,export,onnx."
+        ),
+    ] = "eager",
     batch: Annotated[
         str, typer.Option("--batch", metavar="LIST", help="Comma list of sizes. (default: 1,2,4,... while they pay)")
     ] = "",
@@ -41,6 +47,7 @@ def bench(
         on=on,
         device=device,
         dtypes=_list(dtype),
+        backends=_list(backend),
         batches=[_whole(number) for number in _list(batch)],
         quality=quality,
         budget=budget,

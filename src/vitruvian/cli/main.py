@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vitruvian import __version__
-from vitruvian.cli import bench, cache, demo, doctor, eval, models, plan, run, verify
+from vitruvian.cli import bench, cache, demo, doctor, eval, export, import_, models, plan, run, verify
 from vitruvian.errors import EXIT_OK, VitruvianError
 
 app = typer.Typer(
@@ -31,6 +31,8 @@ app.command()(models.models)
 app.command()(plan.plan)
 app.command()(bench.bench)
 app.command()(verify.verify)
+app.command()(export.export)
+app.command("import")(import_.import_weights)
 app.command("eval")(eval.evaluate)
 app.add_typer(cache.app, name="cache")
 

@@ -27,6 +27,13 @@ Accept = Annotated[
 FlipTest = Annotated[
     bool, typer.Option("--flip-test", help="Average with the mirrored crop, as published numbers do; twice the time.")
 ]
+Trust = Annotated[bool, typer.Option("--trust", help="Run the code of an artefact that was not made on this machine.")]
+Rebuild = Annotated[
+    str,
+    typer.Option(
+        "--rebuild", metavar="auto|never", help="An artefact of another machine: export its weights again, or refuse."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results and errors only.")]
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="Catalogue name or weight file.")]

@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from vitruvian.cli.options import Accept, Batch, Budget, Device, Dtype, FlipTest, Objective, Quality, Quiet
+from vitruvian.cli.options import (
+    Accept,
+    Batch,
+    Budget,
+    Device,
+    Dtype,
+    FlipTest,
+    Objective,
+    Quality,
+    Quiet,
+    Rebuild,
+    Trust,
+)
 from vitruvian.errors import EXIT_OK, InputError, InterruptedRunError, UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +39,8 @@ Inputs = Annotated[
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Folder for the results.", show_default=False)]
 ModelName = Annotated[
-    str | None, typer.Option("--model", "-m", help="Catalogue name or weight file. (default: the embedded nano)")
+    str | None,
+    typer.Option("--model", "-m", help="Catalogue name, weight file or artefact. (default: the embedded nano)"),
 ]
 Formats = Annotated[str, typer.Option("--format", help="Comma list of formats. (default: the task's usual ones)")]
 Recursive = Annotated[bool, typer.Option("--recursive", "-r", help="Enter sub-folders.")]
@@ -120,6 +133,8 @@ class Options:
     track: bool = False
     smooth: bool = False
     camera: str | None = None
+    trust: bool = False
+    rebuild: str = "auto"
 
 
 def pose(
@@ -149,6 +164,8 @@ def pose(
     batch: Batch = None,
     objective: Objective = "throughput",
     max_latency: MaxLatency = None,
+    trust: Trust = False,
+    rebuild: Rebuild = "auto",
     accept_licence: Accept = None,
     explain: Explain = False,
     json: Json = False,
@@ -185,6 +202,8 @@ def _dense_verb(task: TaskName, description: str) -> Callable[..., None]:
         batch: Batch = None,
         objective: Objective = "throughput",
         max_latency: MaxLatency = None,
+        trust: Trust = False,
+        rebuild: Rebuild = "auto",
         accept_licence: Accept = None,
         explain: Explain = False,
         json: Json = False,
@@ -270,6 +289,8 @@ def _load(task: TaskName, options: Options) -> Model:
         max_latency_ms=options.max_latency,
         detector="none" if options.boxes else options.detector,
         whole_if_nobody=options.whole_image,
+        trust=options.trust,
+        rebuild=options.rebuild,
         accept_licence=options.accept_licence or (),
         ask=ask_on_terminal(),
         report=say,

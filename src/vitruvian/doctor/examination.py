@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from vitruvian import __version__
+from vitruvian.artefacts.ladder import AUTO
 from vitruvian.bench import BenchReport, run_bench
 from vitruvian.doctor.networks import check_networks
 from vitruvian.doctor.report import DeviceCheck, DoctorReport
@@ -25,12 +26,13 @@ from vitruvian.fit.precision import usable_types
 from vitruvian.hardware import Device, Hardware, Rates, compiler_works, free_memory_now, measured_rates, probe
 from vitruvian.hardware.rates import cores_are_busy
 from vitruvian.people import View
-from vitruvian.zoo import TaskName
+from vitruvian.zoo import DEFAULT_MODELS, TaskName
 
 PICTURES, FULL_PICTURES = 24, 96
 TASKS: tuple[TaskName, ...] = ("pose", "seg", "depth", "normal", "features")
 FULL_SIZE_MODEL = "sapiens-seg-0.3b"
 FULL_SIZE_TIME_S = 30.0
+RUNG_BATCH = 8
 
 
 def run_doctor(
@@ -73,6 +75,7 @@ def run_doctor(
         pictures=count,
         busy=busy,
         full_size=tuple(_full_size(name, report) for name in names) if full else (),
+        rungs=tuple(_rungs(name, report) for name in names) if full else (),
         seconds=time.perf_counter() - started,
     )
 
@@ -114,6 +117,19 @@ def _full_size(device: str, report: Callable[[str], None]) -> BenchReport:
         dtypes=dict.fromkeys(["float32", usable_types(probe().device(device))[0]]),
         batches=[1],
         random_weights=True,
+        time_s=FULL_SIZE_TIME_S,
+        report=report,
+    )
+
+
+def _rungs(device: str, report: Callable[[str], None]) -> BenchReport:
+    """Whether each backend of an export builds, opens and keeps its numbers here, and how fast it is."""
+    return run_bench(
+        DEFAULT_MODELS["seg"],
+        device=device,
+        dtypes=["float32"],
+        backends=AUTO[::-1],
+        batches=[1, RUNG_BATCH],
         time_s=FULL_SIZE_TIME_S,
         report=report,
     )

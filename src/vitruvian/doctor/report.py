@@ -152,6 +152,8 @@ class DoctorReport:
     seconds: float
     full_size: tuple[BenchReport, ...] = ()
     """With `--full`: a network of real size, one picture at a time."""
+    rungs: tuple[BenchReport, ...] = ()
+    """With `--full`: an embedded network by every backend that an export chooses from."""
 
     @property
     def safe(self) -> bool:
@@ -173,6 +175,7 @@ class DoctorReport:
             "busy": self.busy,
             "seconds": round(self.seconds, 1),
             "full_size": [bench.to_json() for bench in self.full_size],
+            "rungs": [bench.to_json() for bench in self.rungs],
             "safe": self.safe,
             "verdict": self.verdict,
         }
@@ -188,7 +191,7 @@ class DoctorReport:
             one_core = " on one core" if check.device.kind == "cpu" else ""
             title = f"embedded networks on {check.device.device}, {self.pictures} pictures of synthetic people"
             parts += [title, aligned([HEADINGS, *map(_cells, check.networks)]), FOOTNOTE.format(one_core=one_core), ""]
-        for bench in self.full_size:
+        for bench in (*self.full_size, *self.rungs):
             parts += [bench.text(), ""]
         return "\n".join([*parts, f"{self.verdict}\nchecked in {self.seconds:.0f} s"])
 

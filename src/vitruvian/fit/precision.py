@@ -18,13 +18,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
-from vitruvian.hardware import Device, Dtype
+from vitruvian.errors import UsageError
+from vitruvian.hardware import DTYPES, Device, Dtype
 
 _TORCH: Mapping[Dtype, torch.dtype] = {
     "float32": torch.float32,
     "bfloat16": torch.bfloat16,
     "float16": torch.float16,
 }
+SHORT_NAMES: Mapping[str, Dtype] = {"fp32": "float32", "bf16": "bfloat16", "fp16": "float16"}
+"""Names of compute types that people type."""
+
 _CAST = frozenset({torch.float16, torch.bfloat16, torch.float32, torch.float64})
 """Types that are cast; whole numbers, complex and 8-bit types mean something else and stay as they are."""
 
@@ -58,6 +62,19 @@ class Precision:
     def dtype_of(self, key: str) -> torch.dtype:
         """The type of one weight by its key in the state dict."""
         return torch.float32 if self.covers(key) else self.torch_dtype
+
+
+def check_dtype(name: str) -> Dtype:
+    """The compute type of a full or short name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    full = SHORT_NAMES.get(name, name)
+    for dtype in DTYPES:
+        if dtype == full:
+            return dtype
+    raise UsageError(f"got --dtype {name}; expected one of {', '.join(DTYPES)}; leave it out to have one chosen")
 
 
 def compute_types(device: Device) -> tuple[Dtype, ...]:

@@ -13,6 +13,7 @@ from vitruvian.hardware.process_memory import large_blocks_apart
 from vitruvian.hardware.rates import measured_rates
 from vitruvian.hardware.sizes import format_bytes, parse_size
 from vitruvian.hardware.spill import SpillRule, spill_watch
+from vitruvian.hardware.target import Target, target_here
 from vitruvian.hardware.values import DTYPES, Accelerator, Cpu, Device, Dtype, Hardware, Rates, Support
 from vitruvian.hardware.watch import PeakWatch
 
@@ -31,6 +32,7 @@ __all__ = [
     "Reading",
     "SpillRule",
     "Support",
+    "Target",
     "aliases",
     "catalogue_table",
     "compiler_works",
@@ -48,4 +50,5 @@ __all__ = [
     "probe",
     "spill_watch",
     "synchronize",
+    "target_here",
 ]

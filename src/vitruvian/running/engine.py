@@ -97,6 +97,7 @@ class Engine:
         precision: str = "float32",
         step_down: Callable[[], Safer | None] = lambda: None,
         observe: Callable[[float], str] = lambda items_per_s: "",
+        non_finite: Callable[[Mapping[str, Tensor]], dict[int, tuple[str, ...]]] | None = None,
         synchronize: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
@@ -112,6 +113,8 @@ class Engine:
             precision: name of the precision the network runs in, for messages.
             step_down: puts the network into a safer precision, or gives None where none is left. Called alone.
             observe: hears the rate of every call and says what is wrong with the device, once, or nothing.
+            non_finite: raw outputs -> names of those that hold values which are no numbers, by place in the group;
+                None: looks at every value.
             synchronize: waits until the device has done what was queued.
             clock: seconds.
 
@@ -119,11 +122,7 @@ class Engine:
             UsageError: the network does not take single canvases.
         """
         smallest, largest = own_range
-        if smallest > 1:
-            raise UsageError(
-                f"got a network that takes at least {smallest} pictures at a time; expected one that takes any number "
-                "from 1, as the last pictures of a run need; export it again with 1 as its smallest batch"
-            )
+        _require_single(smallest)
         self._network = network
         self._finish_tensors = finish_tensors
         self._guard = guard
@@ -131,6 +130,7 @@ class Engine:
         self._aim = aim
         self._step_down = step_down
         self._observe = observe
+        self._non_finite = non_finite or values_not_finite
         self.largest_batch = 0
         self._synchronize = synchronize
         self._clock = clock
@@ -245,7 +245,7 @@ class Engine:
             tensors = self._finish_tensors(raw)
             self._synchronize()
             seconds = self._clock() - started
-            bad = non_finite(raw)
+            bad = self._non_finite(raw)
         lengths = {name: len(value) for name, value in tensors.items() if len(value) != len(group)}
         if lengths:
             raise ValueError(f"got {lengths} rows for {len(group)} canvases; expected one row each")
@@ -299,7 +299,7 @@ class Engine:
                 self._unlisted += 1
 
 
-def non_finite(raw: Mapping[str, Tensor]) -> dict[int, tuple[str, ...]]:
+def values_not_finite(raw: Mapping[str, Tensor]) -> dict[int, tuple[str, ...]]:
     """Names of the tensors with non-finite values, by place in the batch; only places that have any.
 
     One sum a row and one wait for the device: a sum is finite only if all its terms are. Rows whose sum is not are
@@ -315,6 +315,14 @@ def non_finite(raw: Mapping[str, Tensor]) -> dict[int, tuple[str, ...]]:
             if not row.isfinite().all():
                 found[place] = (*found.get(place, ()), name)
     return found
+
+
+def _require_single(smallest: int) -> None:
+    if smallest > 1:
+        raise UsageError(
+            f"got a network that takes at least {smallest} pictures at a time; expected one that takes any number "
+            "from 1, as the last pictures of a run need; export it again with 1 as its smallest batch"
+        )
 
 
 def _row(ran: _Ran, place: int, regime: _Regime) -> Row:

@@ -60,6 +60,8 @@ class Provenance:
     """Hash of the weight file(s); empty for weights that were never a file."""
     licence: str
     """Licence of the weights."""
+    rounded_to: str = ""
+    """`bfloat16`, `float16`, ... where whoever wrote the weights had rounded them; empty where they are as trained."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -198,6 +200,14 @@ class Task(Protocol):
 
     def finish_tensors(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """All that can be decided at network resolution, in float32, on the device, for a batch. Pure, exportable."""
+        ...
+
+    def ready_tensors(self, finished: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """What a program that brings nothing to source size wants beside `finish_tensors`' batch. Pure, exportable."""
+        ...
+
+    def constants(self) -> dict[str, Any]:
+        """What other programs must know of `prepare`, `network_input` and `finish`. JSON-able."""
         ...
 
     def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Result]:

@@ -72,6 +72,19 @@ class DenseTask(ABC):
         """uint8 canvases -> normalised float32 (B,3,h,w) on their device."""
         return preprocess.normalise(canvas_BHW3)
 
+    def ready_tensors(self, finished: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Nothing beside the map itself."""
+        return {}
+
+    def constants(self) -> dict[str, Any]:
+        """How a canvas is made, and what its map means."""
+        return {
+            "canvas_hw": list(self.input_hw),
+            "canvas": "the whole picture, resized to the canvas, bilinear with half-pixel centres, aspect not kept",
+            **preprocess.normalisation(),
+            "source": "resize the map to the picture's size, bilinear with half-pixel centres",
+        }
+
     @abstractmethod
     def gather(self, source_hw: tuple[int, int], provenance: Provenance) -> Gathering:
         """The map of the whole picture, or those of the persons in one map without values elsewhere."""
@@ -118,7 +131,10 @@ def about_result(result: Result, hw: tuple[int, int], **more: Any) -> dict[str, 
         about["input"] = result.origin.name
         if result.origin.time_s is not None:
             more = {"time_s": result.origin.time_s, **more}
-    return {**about, "licence": source.licence, "height": hw[0], "width": hw[1], **more}
+    about["licence"] = source.licence
+    if source.rounded_to:
+        about["weights_rounded_to"] = source.rounded_to
+    return {**about, "height": hw[0], "width": hw[1], **more}
 
 
 def describe(result: Result) -> str:

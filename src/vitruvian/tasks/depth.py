@@ -94,6 +94,11 @@ class DepthTask(DenseTask):
         """{"depth": (B,1,h,w)} -> the same in float32."""
         return {"depth": raw_map(raw, "depth", 1)}
 
+    def constants(self) -> dict[str, Any]:
+        """How a canvas is made, and what the values mean."""
+        outputs = {"depth": "float32 (B,1,h,w), relative: 0 nearest, larger is farther, no metres"}
+        return {**DenseTask.constants(self), "outputs": outputs}
+
     def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Depth]:
         """Depth at source size, of the crop where it is one."""
         via_hw = self.input_hw if self.route == "full" else None

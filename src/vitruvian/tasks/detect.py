@@ -106,6 +106,10 @@ class Detections(Result):
         ]
 
 
+NO_MEAN, BYTE_RANGE = (0.0, 0.0, 0.0), (255.0, 255.0, 255.0)
+"""Detectors take colours from 0 to 1."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DetectTask:
     """Detection of persons."""
@@ -138,7 +142,7 @@ class DetectTask:
 
     def network_input(self, canvas_BHW3: Tensor) -> Tensor:
         """uint8 canvases -> float32 (B,3,h,w) in 0..1 on their device."""
-        return preprocess.normalise(canvas_BHW3, mean_rgb=(0.0, 0.0, 0.0), std_rgb=(255.0, 255.0, 255.0))
+        return preprocess.normalise(canvas_BHW3, mean_rgb=NO_MEAN, std_rgb=BYTE_RANGE)
 
     def finish_tensors(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Logits (B,N) or (B,N,C) and boxes (B,N,4) as cx, cy, w, h shares of the canvas -> the best candidates.
@@ -153,6 +157,26 @@ class DetectTask:
         centre, half = boxes_BD4[..., :2], boxes_BD4[..., 2:] / 2
         corners_BD4 = torch.cat([centre - half, centre + half], dim=2).clamp(0, 1)
         return {"scores": scores_BD, "boxes": corners_BD4}
+
+    def ready_tensors(self, finished: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Nothing beside the candidates."""
+        return {}
+
+    def constants(self) -> dict[str, Any]:
+        """How a canvas is made, and which candidates are persons."""
+        outputs = {
+            "scores": "float32 (B,D), with post-processing inside: certainty, descending, 0 to 1",
+            "boxes": "float32 (B,D,4), with post-processing inside: left, top, right, bottom as shares of the picture",
+        }
+        return {
+            "canvas_hw": list(self.input_hw),
+            "canvas": "the whole picture, resized to the canvas, areas averaged where it shrinks, aspect not kept",
+            **preprocess.normalisation(NO_MEAN, BYTE_RANGE),
+            "outputs": outputs,
+            "person_class": self.person,
+            "min_score": self.min_score,
+            "suppressed_from_overlap": self.overlap,
+        }
 
     def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Detections]:
         """The persons of one picture."""

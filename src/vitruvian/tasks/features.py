@@ -87,6 +87,19 @@ class FeaturesTask:
         """{"features": (B,C,h,w)} -> the same in float32."""
         return {"features": raw_map(raw, "features")}
 
+    def ready_tensors(self, finished: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Nothing beside the map itself."""
+        return {}
+
+    def constants(self) -> dict[str, Any]:
+        """How a canvas is made."""
+        return {
+            "canvas_hw": list(self.input_hw),
+            "canvas": "the whole picture, resized to the canvas, bicubic as Pillow does it, aspect not kept",
+            **preprocess.normalisation(),
+            "outputs": {"features": "float32 (B,C,h,w), the encoder's map on its grid of patches"},
+        }
+
     def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Features]:
         """The feature map, on its own grid."""
         map_Chw = tensors["features"].float().cpu().numpy()

@@ -127,6 +127,20 @@ class NormalTask(DenseTask):
         """{"normal": (B,3,h,w)} -> the same in float32, not yet of unit length."""
         return {"normal": raw_map(raw, "normal", 3)}
 
+    def ready_tensors(self, finished: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """ "unit_normals" float32 (B,3,h,w): the same vectors of length one."""
+        vectors_B3hw = finished["normal"]
+        length_B1hw = vectors_B3hw.square().sum(dim=1, keepdim=True).sqrt()
+        return {"unit_normals": vectors_B3hw / (length_B1hw + LENGTH_EPS)}
+
+    def constants(self) -> dict[str, Any]:
+        """How a canvas is made, and what the vectors mean."""
+        outputs = {
+            "normal": "float32 (B,3,h,w) x, y, z, not of unit length; resize, then divide by (length + 1e-5)",
+            "unit_normals": "float32 (B,3,h,w), with post-processing inside: of unit length at the map's own size",
+        }
+        return {**DenseTask.constants(self), "outputs": outputs, "frame": self.frame.description}
+
     def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Normals]:
         """Unit normals at source size, of the crop where it is one."""
         via_hw = self.input_hw if self.route == "full" else None

@@ -188,6 +188,28 @@ class PoseTask:
         heat_BKhw = raw_map(raw, "heatmaps", self.keypoints.count)
         return {"points": decode.decode_heatmaps(heat_BKhw, self.input_hw)}
 
+    def ready_tensors(self, finished: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Nothing beside the points."""
+        return {}
+
+    def constants(self) -> dict[str, Any]:
+        """How a canvas is cut out, and what the points are."""
+        outputs = {
+            "heatmaps": "float32 (B,K,h,w)",
+            "points": "float32 (B,K,3), with post-processing inside: x, y in canvas pixels (NaN: none) and peak value",
+        }
+        return {
+            "canvas_hw": list(self.input_hw),
+            "canvas": "one person: the box times `box_padding`, grown to the canvas' aspect; w, h are its size, cx, cy "
+            "its centre, W, H the canvas; x' = (x - cx + w/2) (W-1)/w, y' = (y - cy + h/2) (H-1)/h; bilinear, zeros "
+            "outside",
+            "box_padding": preprocess.BOX_PADDING,
+            **preprocess.normalisation(),
+            "outputs": outputs,
+            "source": "x = x' / W * w + cx - w/2, y = y' / H * h + cy - h/2",
+            "keypoints": list(self.keypoints.names),
+        }
+
     def finish(self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance) -> Sequence[Pose]:
         """The `Pose` of one person in source pixels."""
         points_K3 = tensors["points"].cpu().numpy()

@@ -138,6 +138,18 @@ def crop_rectangle(geometry: Geometry) -> tuple[int, int, int, int]:
     return x0, y0, x0 + round(w), y0 + round(h)
 
 
+def normalisation(
+    mean_rgb: tuple[float, float, float] = MEAN_RGB, std_rgb: tuple[float, float, float] = STD_RGB
+) -> dict[str, Any]:
+    """`normalise` for readers of other programs."""
+    return {
+        "colours": "RGB",
+        "mean": list(mean_rgb),
+        "std": list(std_rgb),
+        "normalised": "(x - mean) / std per channel, x from 0 to 255, channels first",
+    }
+
+
 def normalise(
     canvas_BHW3: Tensor,
     *,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from vitruvian.errors import UsageError
@@ -86,6 +87,18 @@ class SegTask(DenseTask):
     def finish_tensors(self, raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """{"logits": (B,C,h,w)} -> the same in float32."""
         return {"logits": raw_map(raw, "logits", self.labels.count)}
+
+    def ready_tensors(self, finished: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """ "labels" uint8 (B,h,w): the class of every pixel of the logits' map."""
+        return {"labels": finished["logits"].argmax(1).to(torch.uint8)}
+
+    def constants(self) -> dict[str, Any]:
+        """How a canvas is made, and the classes."""
+        outputs = {
+            "logits": "float32 (B,C,h,w); resize them, then take the largest: the labels of the source picture",
+            "labels": "uint8 (B,h,w), with post-processing inside: the largest of the logits at their own size",
+        }
+        return {**DenseTask.constants(self), "outputs": outputs, "classes": list(self.labels.names)}
 
     def finish(
         self, tensors: Mapping[str, Tensor], geometry: Geometry, provenance: Provenance

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from vitruvian.errors import UsageError
 from vitruvian.hub import RemoteFile
-from vitruvian.zoo.detectors import DETECTORS, NANO_DETECTOR_NAME, is_nano_detector, nano_spec_of_file
-from vitruvian.zoo.published_detectors import is_published_detector, published_spec_of_file
+from vitruvian.zoo.detectors import DETECTORS, NANO_DETECTOR_NAME, NANO_FAMILY, is_nano_detector, nano_spec_of_file
+from vitruvian.zoo.published_detectors import PUBLISHED_FAMILY, is_published_detector, published_spec_of_file
 from vitruvian.zoo.sapiens import (
     ISLANDS,
     NANO_MODELS,
@@ -26,7 +26,7 @@ from vitruvian.zoo.sapiens import (
     sapiens_spec_of_file,
 )
 from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, WEIGHTS_NAME, LocalFile, PackagedFile, WeightSource
-from vitruvian.zoo.spec import Family, ModelSpec, TaskName
+from vitruvian.zoo.spec import CONFIG_KEY, LICENCE_KEY, NETWORK_KEY, Family, ModelSpec, TaskName
 
 DEFAULT_MODELS: Mapping[TaskName, str] = dict(NANO_MODELS) | {"detect": NANO_DETECTOR_NAME}
 """Embedded model of each task, used when none is named."""
@@ -36,6 +36,9 @@ MODELS: Mapping[str, ModelSpec] = {**SAPIENS_MODELS, **DETECTORS}
 
 ALIASES: Mapping[str, str] = SAPIENS_ALIASES
 """Shorter names."""
+
+ROUNDED_SUFFIX, CLEAN_SUFFIX = "_bfloat16", "_clean"
+"""End the stems of published files whose weights were rounded, and of pretrained ones without the training's rest."""
 
 
 def find(name: str) -> ModelSpec:
@@ -61,17 +64,75 @@ def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         RefusedError: nothing tells what it is, or the configuration is none.
         UsageError: a detector, and the library that builds it is missing.
     """
-    if is_published_detector(tensors):
-        return published_spec_of_file(path)
-    if is_nano_detector(tensors):
+    family = metadata.get(NETWORK_KEY)
+    if family == PUBLISHED_FAMILY.name or (family is None and is_published_detector(tensors)):
+        return published_spec_of_file(path, metadata)
+    if family == NANO_FAMILY.name or (family is None and is_nano_detector(tensors)):
         return nano_spec_of_file(path, metadata)
     return sapiens_spec_of_file(path, tensors, metadata)
 
 
+def metadata_of(spec: ModelSpec) -> dict[str, str]:
+    """Safetensors metadata for a file with a network's weights; `spec_of_file` makes the same spec of it.
+
+    The same but for name and files: those are the new file's own.
+    """
+    return {NETWORK_KEY: spec.family.name, **spec.family.metadata(spec)}
+
+
+def same_layout(spec: ModelSpec) -> ModelSpec | None:
+    """The catalogue's model with the same configuration, whatever the weights."""
+    return next((known for known in MODELS.values() if known.config == spec.config), None)
+
+
+def float32_original(spec: ModelSpec, file_name: str) -> str:
+    """Where the float32 weights of a file with rounded ones are to be had, in words; empty where nobody knows.
+
+    By the published file names (`STEM_bfloat16.pt2` was made from `STEM.pth`), else by an equal configuration.
+
+    Args:
+        spec: what the file holds.
+        file_name: under which name it was published.
+    """
+    stem = file_name.rpartition("/")[2].rpartition(".")[0]
+    bare = stem.removesuffix(ROUNDED_SUFFIX)
+    named = next((known for known in MODELS.values() if bare.removesuffix(CLEAN_SUFFIX) in _stems(known)), None)
+    if named is not None:
+        return _where(named)
+    alike = same_layout(spec)
+    if alike is not None and _remote(alike):
+        return f"{_where(alike)}, if these are the published weights"
+    if bare != stem:
+        return f"{bare}.pth or {bare}_torchscript.pt2, by the published naming"
+    return ""
+
+
+def _remote(spec: ModelSpec) -> RemoteFile | None:
+    file = spec.files[0] if spec.files else None
+    return file if isinstance(file, RemoteFile) else None
+
+
+def _stems(spec: ModelSpec) -> tuple[str, ...]:
+    """What the names of all published forms of a model's file begin with, where they are its own."""
+    file = _remote(spec)
+    if file is None or file.filename == WEIGHTS_NAME:
+        return ()
+    return (file.filename.rpartition("/")[2].removesuffix(".pth").removesuffix(CLEAN_SUFFIX),)
+
+
+def _where(spec: ModelSpec) -> str:
+    file = _remote(spec)
+    assert file is not None
+    doubt = "" if file.confirmed else ", an id that nobody has confirmed yet"
+    return f"{file.filename} of {file.repo_id} on the hub (`--model {spec.name}` fetches it{doubt})"
+
+
 __all__ = [
     "ALIASES",
+    "CONFIG_KEY",
     "DEFAULT_MODELS",
     "ISLANDS",
+    "LICENCE_KEY",
     "MODELS",
     "NANO_MODELS",
     "OWN_LICENCE",
@@ -87,7 +148,10 @@ __all__ = [
     "TaskName",
     "WeightSource",
     "find",
+    "float32_original",
+    "metadata_of",
     "resized_config",
+    "same_layout",
     "sapiens_config",
     "spec_of_file",
 ]

@@ -15,7 +15,7 @@ from vitruvian.models.detectors import NANO_DETECTOR, DetectorConfig, build_dete
 from vitruvian.tasks.detect import DetectTask
 from vitruvian.zoo.published_detectors import PUBLISHED_DETECTORS
 from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, LocalFile, PackagedFile, WeightSource
-from vitruvian.zoo.spec import Family, ModelSpec
+from vitruvian.zoo.spec import CONFIG_KEY, LICENCE_KEY, Family, ModelSpec
 
 NANO_DETECTOR_NAME = "detector-nano"
 NANO_OVERLAP, NANO_SCORE = 0.5, 0.4
@@ -43,7 +43,7 @@ def _make_task(spec: ModelSpec) -> DetectTask:
     return DetectTask(input_hw=spec.config.input_hw, overlap=NANO_OVERLAP, min_score=NANO_SCORE)
 
 
-NANO_FAMILY = Family(build=_build, load=_load, make_task=_make_task, islands=("logit", "box"))
+NANO_FAMILY = Family(name="detector-nano", build=_build, load=_load, make_task=_make_task, islands=("logit", "box"))
 
 
 def _spec(name: str, config: DetectorConfig, file: WeightSource, licence: str) -> ModelSpec:
@@ -71,10 +71,10 @@ def nano_spec_of_file(path: Path, metadata: Mapping[str, str]) -> ModelSpec:
         RefusedError: there is none, or it is not that of such a detector.
     """
     try:
-        config = DetectorConfig.from_json(json.loads(metadata["vitruvian_config"]))
-    except (ValueError, TypeError, AttributeError, KeyError, UsageError) as error:
+        config = DetectorConfig.from_json(json.loads(metadata[CONFIG_KEY]))
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError, UsageError) as error:
         raise RefusedError(
             f"got {path.name} with a 'vitruvian_config' that cannot be read ({error}); expected the JSON of a "
             "detector's configuration; write the file again with `python -m vitruvian.training.detector`"
         ) from error
-    return _spec(path.stem, config, LocalFile(path=path), metadata.get("licence", UNKNOWN_LICENCE))
+    return _spec(path.stem, config, LocalFile(path=path), metadata.get(LICENCE_KEY, UNKNOWN_LICENCE))

@@ -23,10 +23,11 @@ from vitruvian.tasks.normal import CAMERA, NORMAL_FRAMES, PUBLISHED, NormalTask
 from vitruvian.tasks.pose import PoseTask
 from vitruvian.tasks.seg import SegTask
 from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, LocalFile, PackagedFile
-from vitruvian.zoo.spec import Family, ModelSpec
+from vitruvian.zoo.spec import CONFIG_KEY, LICENCE_KEY, Family, ModelSpec, plain_metadata
 
 SapiensTask = Literal["pose", "seg", "depth", "normal", "features"]
 SAPIENS_LICENCE = "cc-by-nc-4.0"
+FRAME_KEY = "normal_frame"
 ISLANDS = ("head.final_layer", "decode_head.conv_seg", "*pos_embed")
 """Last convolutions: in bfloat16 they leave 8 bits of mantissa and band depth maps. The position table: in float32 it
 makes the whole residual stream float32, which halves the error of features at next to no time."""
@@ -61,6 +62,10 @@ def _knobs(config: SapiensConfig) -> frozenset[str]:
     return frozenset() if config.head is None else frozenset({"chunked_head"})
 
 
+def _metadata(spec: ModelSpec) -> dict[str, str]:
+    return plain_metadata(spec) | {FRAME_KEY: spec.normal_frame.name}
+
+
 def _patch_size(config: SapiensConfig) -> int:
     return config.backbone.patch
 
@@ -73,9 +78,11 @@ def resized_config(config: SapiensConfig, input_hw: tuple[int, int], patch_size:
 
 
 SAPIENS = Family(
+    name="sapiens",
     build=build_network,
     load=load_network,
     make_task=_make_task,
+    metadata=_metadata,
     islands=ISLANDS,
     blocks=("backbone.layers.*", "layers.*"),
     head=("head", "decode_head"),
@@ -177,8 +184,8 @@ def sapiens_spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Ma
     Raises:
         RefusedError: neither tells what it is, or the metadata is not a configuration.
     """
-    stored = metadata.get("vitruvian_config")
-    config = _stored_config(path, stored) if stored else config_of(tensors)
+    stored = metadata.get(CONFIG_KEY)
+    config = _stored_config(path, stored) if stored else _config_by_shapes(path, tensors)
     task: Any = "features" if config.head is None else config.head.kind
     return ModelSpec(
         name=path.stem,
@@ -186,9 +193,19 @@ def sapiens_spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Ma
         family=SAPIENS,
         config=config,
         files=(LocalFile(path=path),),
-        licence=metadata.get("licence", UNKNOWN_LICENCE if stored else SAPIENS_LICENCE),
-        normal_frame=NORMAL_FRAMES.get(metadata.get("normal_frame", ""), PUBLISHED),
+        licence=metadata.get(LICENCE_KEY, UNKNOWN_LICENCE if stored else SAPIENS_LICENCE),
+        normal_frame=NORMAL_FRAMES.get(metadata.get(FRAME_KEY, ""), PUBLISHED),
     )
+
+
+def _config_by_shapes(path: Path, tensors: Mapping[str, Tensor]) -> SapiensConfig:
+    try:
+        return config_of(tensors)
+    except RefusedError as error:
+        raise RefusedError(
+            f"{error}; a file that cannot carry it may have it beside it in {path.name}.json (docs/command-line.md, "
+            "old files)"
+        ) from error
 
 
 def _stored_config(path: Path, stored: str) -> SapiensConfig:
@@ -196,7 +213,7 @@ def _stored_config(path: Path, stored: str) -> SapiensConfig:
         config = SapiensConfig.from_json(json.loads(stored))
         if config.head is not None and config.head.kind not in HEAD_WIDTHS:
             raise ValueError(f"head kind {config.head.kind!r}")
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RefusedError(
             f"got {path.name} with a 'vitruvian_config' that cannot be read ({error}); expected the JSON of a Sapiens "
             "configuration; write the file again with this version, or leave the entry out of the metadata"

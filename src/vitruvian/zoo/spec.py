@@ -19,6 +19,11 @@ from vitruvian.zoo.sources import PackagedFile, WeightSource
 TaskName = Literal["pose", "seg", "depth", "normal", "features", "detect"]
 
 
+CONFIG_KEY = "vitruvian_config"
+"""Entry of a weight file's metadata with the JSON of its network's configuration."""
+LICENCE_KEY = "licence"
+
+
 class NetworkConfig(Protocol):
     """What every family's configuration can tell; a frozen dataclass."""
 
@@ -42,6 +47,15 @@ def _no_patches(config: Any) -> None:
     return None
 
 
+NETWORK_KEY = "vitruvian_network"
+"""Entry of a weight file's metadata with the name of its network's family."""
+
+
+def plain_metadata(spec: ModelSpec) -> dict[str, str]:
+    """Configuration and licence as text."""
+    return {CONFIG_KEY: json.dumps(spec.config.to_json(), sort_keys=True), LICENCE_KEY: spec.licence}
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """How the networks of one family are built, filled and used.
@@ -49,12 +63,17 @@ class Family:
     Values and plain functions, which travel to child processes.
     """
 
+    name: str
+    """In metadata of weight files."""
     build: Callable[[Any], nn.Module]
     """Configuration -> network on meta, ready to run."""
     load: Callable[..., Loaded]
-    """(configuration, tensors, device=, dtype_of=) -> network with weights; `RefusedError` where they do not belong."""
+    """(configuration, tensors, device=, dtype_of=) -> network with weights; `RefusedError` where they do not belong. On
+    the device `meta` it only finds out whether they do."""
     make_task: Callable[[ModelSpec], Task]
     """What is before and after the network."""
+    metadata: Callable[[ModelSpec], dict[str, str]] = plain_metadata
+    """Text to write into a weight file, by which `zoo.spec_of_file` knows the network again."""
     islands: tuple[str, ...] = ()
     """Patterns of module names that stay in float32."""
     blocks: tuple[str, ...] = ()

@@ -24,6 +24,8 @@ from vitruvian.errors import VitruvianError
 
 TIMEOUT_S = 300.0
 IDLE_S = 20.0
+Explain = Callable[[str, str], VitruvianError]
+"""(what was done, how it ended) -> the error for the user."""
 COMMAND = "from vitruvian.fit.footprint.worker import serve; serve()"
 
 
@@ -38,8 +40,10 @@ class UnreadableError(Exception):
 class Child:
     """One worker process; started at the first call."""
 
-    def __init__(self, *, timeout_s: float = TIMEOUT_S, idle_s: float = IDLE_S) -> None:
+    def __init__(self, *, timeout_s: float = TIMEOUT_S, idle_s: float = IDLE_S, explain: Explain | None = None) -> None:
+        """`explain` makes the error for a call that did not come back; None: as for a trace."""
         self._timeout_s, self._idle_s = timeout_s, idle_s
+        self._explain = explain or explained
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._idle: threading.Timer | None = None
@@ -69,7 +73,7 @@ class Child:
             raise UnreadableError(result)
         if state == "done":
             return result
-        raise result if isinstance(result, VitruvianError) else explained(what, result)
+        raise result if isinstance(result, VitruvianError) else self._explain(what, result)
 
     def close(self) -> None:
         """End the process; the next call starts another."""
@@ -124,11 +128,11 @@ class Child:
         )
         return self._process
 
-    def _ended(self, what: str, how: str) -> TraceFailedError:
+    def _ended(self, what: str, how: str) -> VitruvianError:
         self._errors.seek(0)
         said = self._errors.read()[-600:].decode("utf-8", errors="replace").strip()
         self.close()
-        return explained(what, f"the process that traced it ended ({how}){': ' + said if said else ''}")
+        return self._explain(what, f"its process ended ({how}){': ' + said if said else ''}")
 
     def _forget_idle(self) -> None:
         if self._idle is not None:

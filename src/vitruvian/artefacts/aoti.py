@@ -1,0 +1,113 @@
+"""The rung `aoti`: native code by AOTInductor, weights beside it.
+
+The file holds no weights (2 MB), so one compilation serves every set of weights of the same network. Compiling takes 10
+to 40 s and a C++ compiler (or CUDA's) on this machine only; opening takes milliseconds. The code uses whatever
+instructions the processor here has, and is bound to torch's exact version. It does not check what it is given.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from vitruvian.artefacts.quiet import quiet
+from vitruvian.artefacts.rung import Built, Compiled, Draft, Opening, Rung
+from vitruvian.errors import RefusedError
+from vitruvian.hardware import compiler_works
+
+ENTRY = "network.pt2"
+_MODEL = "model"
+"""Name of the program inside a package, torch's default."""
+
+
+def _build(draft: Draft, folder: Path) -> Built:
+    from torch._inductor import aoti_compile_and_package
+
+    configs: dict[str, Any] = {
+        "aot_inductor.package_constants_in_so": False,
+        "cpp.dynamic_threads": True,  # else the number of threads here would be part of the code
+        "aot_inductor.metadata": {"model": draft.name, "precision": str(draft.precision)},
+    }
+    program = draft.program
+    with quiet() as log, torch.no_grad():
+        aoti_compile_and_package(program, package_path=str(folder / ENTRY), inductor_configs=configs)
+    constants = {name: value for name, value in program.constants.items() if isinstance(value, Tensor)}
+    return Built(entry=ENTRY, constants=constants, weights_outside=True, log=log.text)
+
+
+def _open(opening: Opening) -> Compiled:
+    from torch._inductor.package import load_package
+
+    path = opening.folder / opening.manifest.entry
+    wanted: dict[str, Any] = {
+        "run_single_threaded": False,
+        "num_runners": opening.calls_at_once,
+        "device_index": _index(opening),
+    }
+    known = inspect.signature(load_package).parameters
+    try:
+        with quiet():
+            package = load_package(str(path), _MODEL, **{key: wanted[key] for key in wanted if key in known})
+            _hand_over(package, opening.weights())
+    except (RuntimeError, KeyError, OSError) as error:
+        raise RefusedError(
+            f"got {path.name}, which torch does not open ({_first_line(error)}); expected a package made by this torch "
+            "on such a machine; export the model again"
+        ) from error
+    return _Package(package)
+
+
+def _hand_over(package: Any, weights: dict[str, Tensor]) -> None:
+    """Weights to the compiled code, without a second copy where this torch can do that."""
+    wanted = set(package.get_constant_fqns())
+    missing = sorted(wanted - weights.keys())
+    if missing:
+        raise RefusedError(
+            f"got weights without {', '.join(missing[:4])}; expected all that the compiled file takes; "
+            "export the model again"
+        )
+    given = {name: weights[name] for name in wanted}
+    more = {"user_managed": True} if "user_managed" in inspect.signature(package.load_constants).parameters else {}
+    package.load_constants(given, check_full_update=True, **more)
+    package.held = given
+
+
+class _Package:
+    """A loaded package; its weights live as long as it does."""
+
+    def __init__(self, package: Any) -> None:
+        self._package = package
+
+    def __call__(self, *inputs: Tensor) -> Mapping[str, Tensor]:
+        return self._package(*inputs)
+
+
+def _index(opening: Opening) -> int:
+    index = torch.device(opening.device).index
+    return -1 if index is None else index
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def _missing(device: str) -> str:
+    if compiler_works(device):
+        return ""
+    return "no compiler for generated kernels works here; install a C++ compiler (Debian: apt install g++)"
+
+
+AOTI = Rung(
+    name="aoti",
+    what="native code by AOTInductor",
+    build=_build,
+    open=_open,
+    executes=True,
+    bonds=frozenset({"torch", "device", "architecture", "instructions", "system"}),
+    missing=_missing,
+)

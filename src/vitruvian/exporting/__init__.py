@@ -1,0 +1,5 @@
+"""From a model, or any module, to an artefact that is planned, built, verified and explained."""
+
+from vitruvian.exporting.making import Exported, export
+
+__all__ = ["Exported", "export"]
