@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,7 +40,7 @@ CONFIG = SapiensConfig(
 )
 LICENCE = "mine"
 
-_made: dict[Any, Path] = {}
+_made: dict[str, Path] = {}
 
 
 def once(root: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -85,12 +86,25 @@ def artefact(
     shutil.copyfile(path, folder / WEIGHTS)
     one, rung = draft(path, with_post), RUNGS[backend]
     if reuse is None:
-        built = rung.build(one, folder)
+        with _quick_compilation():
+            built = rung.build(one, folder)
     else:
         built = Built(entry="network.pt2", weights_outside=True)
         shutil.copyfile(reuse / built.entry, folder / built.entry)
     _, data = seal(folder, _manifest(one, path, rung, built))
     trust.remember(data, folder.name)
+
+
+def _quick_compilation() -> AbstractContextManager[None]:
+    """Do not optimise the part that only calls kernels, which halves the time; the kernels stay as they are."""
+    from torch._inductor import config
+
+    wanted: dict[str, Any] = {}
+    if hasattr(config, "cpp_cache_precompile_headers"):
+        wanted["cpp_cache_precompile_headers"] = False  # worth it from the second compilation on
+    if hasattr(config.aot_inductor, "compile_wrapper_opt_level"):
+        wanted["aot_inductor.compile_wrapper_opt_level"] = "O0"
+    return config.patch(wanted)
 
 
 def draft(path: Path, with_post: bool = False) -> Draft:

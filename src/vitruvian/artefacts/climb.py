@@ -81,6 +81,8 @@ class Climb:
     threads: int
     quality: Quality | None
     """What an artefact must keep; None: nothing to judge by."""
+    rounded_quality: Quality | None
+    """The same for backends that round beyond the compute type."""
     module: nn.Module | None = None
     """For weights alone of a user's module."""
     unfit: str = ""
@@ -156,7 +158,7 @@ class Climb:
             self.report(f"{rung.name}: opened, run and compared in a fresh process")
             with self.candidate(rung.name) as candidate:
                 examined = examine(candidate, self.subject, self.batches)
-                misses: Sequence[str] = examined.misses(self.quality)
+                misses: Sequence[str] = examined.misses(self._quality(rung))
                 further: Mapping[str, Any] = {}
                 if self.further is not None and not misses:
                     misses, further = self.further(candidate, self.staging / PICTURES / f"{rung.name}.png")
@@ -167,7 +169,7 @@ class Climb:
         return Attempt(
             backend=rung.name,
             state="missed" if misses else "verified",
-            because="; ".join(misses) or self._numbers(examined),
+            because="; ".join(misses) or self._numbers(examined, self._quality(rung)),
             build_s=build_s,
             size_bytes=size_bytes,
             reused=found is not None,
@@ -219,13 +221,16 @@ class Climb:
         _write_log(self.staging, rung.name, _traceback(error))
         return Attempt(backend=rung.name, state="failed", because=because, build_s=seconds)
 
-    def _numbers(self, examined: Examined) -> str:
+    def _quality(self, rung: Rung) -> Quality | None:
+        return self.rounded_quality if rung.rounds else self.quality
+
+    def _numbers(self, examined: Examined, quality: Quality | None) -> str:
         if not examined.distances:
             return f"runs at batches {_listed(self.batches)}; there was no float32 to compare with"
-        if self.quality is None:
+        if quality is None:
             numbers = ", ".join(f"{unit} {value:.3g}" for unit, value in examined.distances.items())
         else:
-            numbers = margins(examined.distances, self.quality)
+            numbers = margins(examined.distances, quality)
         return f"within limits of float32 at batches {_listed(self.batches)}: {numbers}"
 
     def _none(self) -> CheckFailedError:

@@ -191,6 +191,7 @@ def _fp8_missing(device: str) -> str:
 
 
 INT8 = Rung(
+    rounds=True,
     name="int8",
     what="matrices stored as int8, native code round them",
     build=partial(_build, int8_config),
@@ -201,6 +202,7 @@ INT8 = Rung(
 )
 
 FP8 = Rung(
+    rounds=True,
     name="fp8",
     what="matrices stored as float8, native code round them",
     build=partial(_build, fp8_config),

@@ -1,7 +1,7 @@
 """ONNX files: networks for ONNX Runtime, TensorRT and programs in other languages.
 
 In: a draft. Out: `network.onnx`, with the weights inside, or beside it in `network.onnx.data` where they are too much
-for one file. Translating takes seconds to a minute and, while it writes, twice the weights in memory.
+for one file. Translating takes seconds to a minute; writing and checking need about four times the weights in memory.
 """
 
 from __future__ import annotations

@@ -180,6 +180,7 @@ def _finish(rounded: Path, path: Path, name: str, opset: int) -> bool:
 
 
 ONNX_INT8 = Rung(
+    rounds=True,
     name="onnx-int8",
     what="a file for ONNX Runtime with products in 8 bits",
     build=build_int8,

@@ -75,6 +75,7 @@ def module_climb(
         batches=verified_batches(contracts, PLANNED),
         threads=torch.get_num_threads(),
         quality="exact" if precision.dtype == "float32" else wish.quality,
+        rounded_quality=wish.quality,
         module=module,
         reusable=reusable_from(wish.reuse, draft, trust=wish.trust),
         report=wish.report,

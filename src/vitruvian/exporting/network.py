@@ -81,6 +81,7 @@ class _Preparation:
             batches=batches,
             threads=self.planner.hardware.cpu.cores,
             quality=quality,
+            rounded_quality=self.wish.quality if self.found.paths else None,
             further=None if place is None else further_check(subject, place, max(batches), quality),
             unfit=self._unfit(precision),
             reusable=reusable_from(self.wish.reuse, draft, trust=self.wish.trust),
