@@ -47,8 +47,8 @@ class Subject(Protocol):
         """A batch of the inputs at these places, on the host."""
         ...
 
-    def distances(self, place: int, outputs: Mapping[str, Tensor]) -> dict[str, float]:
-        """How far one row of outputs is from float32, by unit."""
+    def distances(self, places: Sequence[int], row: int, outputs: Mapping[str, Tensor]) -> dict[str, float]:
+        """How far one row of the outputs of a batch is from float32, by unit."""
         ...
 
 
@@ -158,7 +158,7 @@ def examine(candidate: Candidate, subject: Subject, batches: Sequence[int], look
             continue
         for index, row in enumerate(rows):
             outputs = {name: value[index] if value.ndim else value for name, value in ran.rows.items()}
-            found.setdefault(places[row], []).append(subject.distances(places[row], outputs))
+            found.setdefault(places[row], []).append(subject.distances(places, row, outputs))
     everything = [one for rows_found in found.values() for one in rows_found]
     return Examined(
         open_s=candidate.open_s,
@@ -187,9 +187,9 @@ def examine_more(
             places = list(range(start, min(start + largest, wanted.stop)))
             ran = candidate.run(subject.inputs(places), range(len(places)), 0.0)
             non_finite += ran.non_finite
-            for index, place in enumerate(places):
+            for index in range(len(places)):
                 outputs = {name: value[index] for name, value in ran.rows.items()}
-                found.append({} if non_finite else subject.distances(place, outputs))
+                found.append({} if non_finite else subject.distances(places, index, outputs))
         examined = Examined(
             open_s=candidate.open_s,
             batches=(),
@@ -233,10 +233,11 @@ class ModuleSubject:
 
     samples: tuple[tuple[Tensor, ...], ...]
     """Inputs of batch 1, on the host."""
-    reference: tuple[Mapping[str, Tensor], ...] | None
-    """Float32 outputs of each, without the batch axis."""
+    reference: Callable[..., Mapping[str, Tensor]]
+    """The module in float32; called with the same batches, because rows may depend on each other."""
     batched: tuple[bool, ...]
     """Which inputs have a batch axis."""
+    _last: tuple[tuple[int, ...], Mapping[str, Tensor]] | None = None
 
     @property
     def count(self) -> int:
@@ -250,15 +251,20 @@ class ModuleSubject:
             torch.cat(values) if batched else values[0] for values, batched in zip(columns, self.batched, strict=True)
         )
 
-    def distances(self, place: int, outputs: Mapping[str, Tensor]) -> dict[str, float]:
+    def distances(self, places: Sequence[int], row: int, outputs: Mapping[str, Tensor]) -> dict[str, float]:
         """Relative distance (L2) of the output that is farthest off."""
-        assert self.reference is not None
-        true = self.reference[place]
+        whole = self._reference_of(tuple(places))
+        true = {name: value[row] if value.ndim else value for name, value in whole.items()}
         if outputs.keys() != true.keys():
             raise CheckFailedError(
                 f"got the outputs {sorted(outputs)}; expected {sorted(true)}; this is a bug in the export"
             )
         return {"relative_l2": max(_relative_l2(outputs[name], true[name]) for name in true)}
+
+    def _reference_of(self, places: tuple[int, ...]) -> Mapping[str, Tensor]:
+        if self._last is None or self._last[0] != places:
+            self._last = places, self.reference(*self.inputs(places))
+        return self._last[1]
 
 
 def _relative_l2(found: Tensor, true: Tensor) -> float:

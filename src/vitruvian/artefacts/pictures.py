@@ -50,9 +50,10 @@ class PictureSubject:
         canvas_BHW3 = torch.from_numpy(np.stack([self.crops[place].canvas_HW3 for place in places]))
         return (canvas_BHW3 if self.with_post else self.task.network_input(canvas_BHW3),)
 
-    def distances(self, place: int, outputs: Mapping[str, Tensor]) -> dict[str, float]:
+    def distances(self, places: Sequence[int], row: int, outputs: Mapping[str, Tensor]) -> dict[str, float]:
         """Task units between what these outputs and what float32 says about a picture."""
         assert self.reference is not None
+        place = places[row]
         true = self.reference[place]
         if self.meaningless:
             pairs = [(outputs[name].nan_to_num(), true[name].nan_to_num()) for name in true]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -47,7 +48,7 @@ def module_climb(
     workload = Workload.from_module(module, example_inputs)
     plain = NamedOutputs(copy.deepcopy(module).eval().requires_grad_(False)).to(device).float()
     samples = _samples(example_inputs)
-    reference = tuple(_row(plain, sample, device) for sample in samples)
+    reference = partial(_outputs, plain, device)
     _save(plain, staging)
     precision, attempts = _precision(plain, samples, device, wish)
     network = apply_precision(copy.deepcopy(plain), precision)
@@ -70,7 +71,7 @@ def module_climb(
     climb = Climb(
         draft=draft,
         subject=subject,
-        head=_head(draft, reference[0], device),
+        head=_head(draft, reference(*samples[0]), device),
         staging=staging,
         batches=verified_batches(contracts, PLANNED),
         threads=torch.get_num_threads(),
@@ -138,9 +139,9 @@ def _contracts(example_inputs: tuple[Tensor, ...]) -> tuple[TensorContract, ...]
 
 
 @torch.inference_mode()
-def _row(module: nn.Module, sample: tuple[Tensor, ...], device: str) -> dict[str, Tensor]:
-    outputs = module(*(tensor.to(device) for tensor in sample))
-    return {name: value[0].cpu() if value.ndim else value.cpu() for name, value in outputs.items()}
+def _outputs(module: nn.Module, device: str, *inputs: Tensor) -> dict[str, Tensor]:
+    """What a module gives for inputs on the host, on the host."""
+    return {name: value.cpu() for name, value in module(*(tensor.to(device) for tensor in inputs)).items()}
 
 
 def _precision(
@@ -215,5 +216,6 @@ def _head(draft: Draft, row: Mapping[str, Tensor], device: str) -> Manifest:
 
 
 def _output(name: str, value: Tensor, draft: Draft) -> TensorContract:
-    batch = (draft.batch,) if draft.batch is not None else ()
-    return TensorContract(name=name, dtype=str(value.dtype).removeprefix("torch."), shape=(*batch, *value.shape))
+    batch = (draft.batch,) if draft.batch is not None and value.ndim else ()
+    sides = value.shape[1:] if batch and value.ndim else value.shape
+    return TensorContract(name=name, dtype=str(value.dtype).removeprefix("torch."), shape=(*batch, *sides))
