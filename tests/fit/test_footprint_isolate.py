@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -111,3 +112,26 @@ def test_an_idle_child_ends() -> None:
     assert process.wait(timeout=30) == 0
     assert brief.call("it", operator.add, 2, 3) == 5
     brief.close()
+
+
+def test_a_close_under_way_leaves_the_next_child_alone() -> None:
+    child, opened = Child(), threading.Event()
+    child.call("it", os.getpid)
+    first = child._process
+    assert first is not None
+    wait = first.wait
+
+    def slow_wait(timeout: float | None = None) -> int:
+        opened.wait(30)
+        return wait(timeout)
+
+    first.wait = slow_wait  # type: ignore[method-assign]
+    closing = threading.Thread(target=child.close)
+    closing.start()
+    while child._process is not None:
+        time.sleep(0.01)
+    assert child.call("it", operator.add, 2, 3) == 5
+    opened.set()
+    closing.join(30)
+    with pytest.raises(TraceFailedError, match="exit code 3"):
+        child.call("it", os._exit, 3)

@@ -9,6 +9,7 @@ a main guard nor other operating systems mind.
 from __future__ import annotations
 
 import atexit
+import io
 import os
 import pickle
 import queue
@@ -18,7 +19,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any
 
 from vitruvian.errors import VitruvianError
 
@@ -46,6 +47,7 @@ class Child:
         self._explain = explain or explained
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._errors: IO[bytes] = io.BytesIO()
         self._idle: threading.Timer | None = None
 
     def call(self, what: str, function: Callable[..., Any], *args: Any) -> Any:
@@ -79,7 +81,9 @@ class Child:
         """End the process; the next call starts another."""
         with self._lock:
             self._forget_idle()
+            # Taken away together: the idle timer closes in its own thread, while the next call may open new ones.
             process, self._process = self._process, None
+            errors = self._errors
         if process is None:
             return
         assert process.stdin is not None
@@ -91,7 +95,7 @@ class Child:
             process.kill()
             process.wait()
         process.stdout.close()
-        self._errors.close()
+        errors.close()
 
     def _exchange(self, what: str, message: bytes) -> tuple[str, Any]:
         process = self._running()
