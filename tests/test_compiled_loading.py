@@ -20,7 +20,7 @@ import tolerances
 from command import Command
 from fit.imagined import machine
 from small_artefacts import contents, copied, document, known
-from vitruvian import compiled_loading, exporting
+from vitruvian import compiled_loading, exporting, loading
 from vitruvian.artefacts import artefact as artefacts
 from vitruvian.artefacts import program as programs
 from vitruvian.artefacts import trust as ledger
@@ -96,7 +96,7 @@ def test_any_number_of_pictures_gives_what_eager_gives(
     model = load(native, device="cpu")
     found = list(model([pictures / f"{index}.png" for index in range(count)]))
     assert_same(model, found, eager[:count])
-    assert decided(model, "backend") == [("aoti", "the artefact native")]
+    assert decided(model, "backend") == [("aoti", "the artefact native, exported in float32")]
     assert model.own_range == (1, small_artefacts.MAX_BATCH)
 
 
@@ -112,7 +112,52 @@ def test_a_micro_batch_beyond_its_range_is_cut_and_it_is_said(
 def test_weights_alone_are_the_same_road(plain: Path, pictures: Path, eager: list[Result]) -> None:
     model = load(plain, device="cpu", quality="exact")
     assert_same(model, list(model(pictures)), eager)
-    assert decided(model, "backend") == [("eager", "the artefact plain")]
+    assert decided(model, "backend") == [("eager", "the artefact plain, exported in float32")]
+
+
+def test_weights_alone_keep_the_canvas_they_were_exported_with(plain: Path, pictures: Path, tmp_path: Path) -> None:
+    model = load(known(copied(plain, tmp_path / "large", **resized(plain))), device="cpu", quality="exact")
+    assert model.task.input_hw == (128, 96)
+    assert len(list(model(pictures))) == MANY
+
+
+@pytest.mark.parametrize(
+    ("types", "asked", "taken"),
+    [
+        (("bfloat16", "float32"), None, "bfloat16"),
+        (("float32",), None, "float32"),
+        (("bfloat16", "float32"), "float32", "float32"),
+    ],
+)
+def test_weights_alone_compute_in_the_type_they_were_exported_in_where_it_is_native(
+    plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, types: tuple[str, ...], asked: str | None, taken: str
+) -> None:
+    monkeypatch.setattr(loading, "compute_types", lambda device: types)
+    precision = {"dtype": "bfloat16", "islands": []}
+    folder = known(copied(plain, tmp_path / "made", precision=precision))
+    model = load(folder, device="cpu", dtype=asked, quality="exact")
+    assert model.runner.precision.dtype == taken
+
+
+@pytest.mark.parametrize("kind", ["native", "plain"])
+def test_noise_cannot_take_the_place_of_an_artefacts_weights(kind: str, request: pytest.FixtureRequest) -> None:
+    with pytest.raises(UsageError, match=r"random weights for the artefact .*its weights are part of it"):
+        load(request.getfixturevalue(kind), device="cpu", random_weights=True)
+
+
+def test_an_artefact_can_be_the_detector(pictures: Path, tmp_path: Path) -> None:
+    made = exporting.export("detector-nano", out=tmp_path / "finder", backend="eager", dtype="float32")
+    found, own = (load("sapiens-seg-nano", device="cpu", detector=one) for one in (made.folder, "detector-nano"))
+    assert found.finder is not None
+    assert decided(found, "detector")[0][0] == "detector-nano"
+    assert [len(list(model(pictures))) for model in (found, own)] == [MANY, MANY]
+    with pytest.raises(UsageError, match="as a detector, which is a seg model"):
+        load("sapiens-seg-nano", device="cpu", detector=plain_seg(tmp_path))
+
+
+def plain_seg(tmp_path: Path) -> Path:
+    small_artefacts.artefact(tmp_path / "seg", "eager")
+    return tmp_path / "seg"
 
 
 def test_with_its_end_inside_it_is_the_same_road(
@@ -123,7 +168,7 @@ def test_with_its_end_inside_it_is_the_same_road(
     model = load(tmp_path / "inside", device="cpu")
     assert isinstance(model.task, InsideTask)
     assert_same(model, list(model(pictures)), eager)
-    with pytest.raises(UsageError, match="flip test"):
+    with pytest.raises(UsageError, match="flip test for an artefact with its post-processing inside"):
         model.engine(flip_test=True)
 
 
@@ -558,7 +603,6 @@ def test_rounded_weights_stay_known_as_such(plain: Path, tmp_path: Path) -> None
 def test_weights_are_found_beside_and_checked(plain: Path, tmp_path: Path) -> None:
     folder = copied(plain, tmp_path / "copy")
     found = source_of(folder).checked_weights()
-    assert found is not None
     assert found.paths == (folder / WEIGHTS,)
     small_artefacts.weight_file(folder / WEIGHTS, seed=2)
     with pytest.raises(RefusedError, match="other contents than were written"):

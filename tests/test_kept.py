@@ -28,6 +28,7 @@ def filled(cache: Path) -> Path:
     plan("sapiens-seg-nano", machine="t4", budget="2GB")
     key = VerdictKey(
         model="sapiens-seg-nano", weights_sha256="1" * 64, device="Abacus", torch_version="2.13.0", version="0.1",
+        canvas_hw=(64, 48),
         precision=Precision(dtype="bfloat16"),
     )  # fmt: skip
     VerdictStore.of_user().put(key, AuditReport(discrepancies={"label_share": 0.999}, crops=5))

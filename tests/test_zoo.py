@@ -61,6 +61,29 @@ def test_every_model_has_its_task_and_licence(name: str) -> None:
         assert task.frame == spec.normal_frame == (CAMERA if nano else PUBLISHED)
 
 
+def test_another_canvas_changes_task_and_workload_and_nothing_else() -> None:
+    spec = MODELS["sapiens-seg-nano"]
+    large = spec.at_size((128, 96))
+    assert (large.config, large.input_hw, large.make_task().input_hw) == (spec.config, (128, 96), (128, 96))
+    assert large.workload.input_hw == (128, 96)
+    assert large.workload.inputs(3)["x_B3HW"].shape == (3, 3, 128, 96)
+    assert large.workload.key != spec.workload.key
+    assert large.at_size(spec.config.input_hw) == spec
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "wanted"),
+    [
+        ("sapiens-seg-nano", (100, 96), "multiples of"),
+        ("sapiens-seg-nano", (0, 96), "multiples of"),
+        ("detector-nano", (64, 64), "its own size"),
+    ],
+)
+def test_a_canvas_that_the_network_cannot_take_is_refused(name: str, size: tuple[int, int], wanted: str) -> None:
+    with pytest.raises(UsageError, match=f"got the size {size[0]}x{size[1]}; expected {wanted}"):
+        MODELS[name].at_size(size)
+
+
 @pytest.mark.parametrize(
     ("name", "classes"), [("", "body28"), ("-lip20", "lip20"), ("-face19", "face19")], ids=["body", "lip", "face"]
 )

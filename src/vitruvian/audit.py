@@ -72,6 +72,7 @@ class Subject:
             device=self.device,
             torch_version=self.torch_version,
             version=__version__,
+            canvas_hw=self.task.input_hw,
             precision=precision,
         )
 

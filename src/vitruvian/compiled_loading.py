@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -36,7 +36,6 @@ from vitruvian.media.names import printable
 from vitruvian.models.weight_files import sha256_of
 from vitruvian.tasks.base import Provenance, Task
 from vitruvian.tasks.inside import InsideTask
-from vitruvian.tasks.sizing import at_size
 from vitruvian.weights import ROUNDED_KEY, FoundWeights
 
 Rebuild = Literal["auto", "never"]
@@ -70,7 +69,7 @@ class Source:
     @property
     def task(self) -> Task:
         """Pre- and post-processing of the artefact's own canvas."""
-        task = at_size(self.spec.make_task(), self.manifest.canvas_hw)
+        task = self.spec.make_task()
         return InsideTask(task=task) if self.manifest.with_post else task
 
     @property
@@ -94,13 +93,18 @@ class Source:
             rounded_to=manifest.network.get(ROUNDED_KEY, ""),
         )
 
-    def checked_weights(self) -> FoundWeights | None:
+    def checked_weights(self) -> FoundWeights:
         """The weights of an artefact that is nothing else.
 
         Raises:
-            RefusedError: they are not the file that was written.
+            RefusedError: there are none, or they are not the file that was written.
         """
         check_files(self.folder, self.manifest.files)
+        if self.found is None:
+            raise RefusedError(
+                f"got the artefact {self.folder.name} of weights alone, whose manifest names no {WEIGHTS}; "
+                "expected one; export the model again: vitruvian export MODEL -o DIR"
+            )
         return self.found
 
     def open(self, device: str, calls_at_once: int) -> Artefact:
@@ -140,9 +144,13 @@ def artefact_source(
     device: str | None,
     trust: bool,
     rebuild: Rebuild,
-    report: Callable[[str], None],
+    accept_licence: Collection[str] = (),
+    ask: Callable[[str], bool] | None = None,
+    report: Callable[[str], None] = lambda line: None,
 ) -> Source | None:
     """The artefact in a folder, or one rebuilt from its weights; None: the folder holds none.
+
+    `accept_licence`, `ask` and `report` are for weights that a rebuild has to fetch again.
 
     Raises:
         UsageError: an artefact of a user's own module.
@@ -164,7 +172,7 @@ def artefact_source(
         if rebuild == "never":
             raise
         other = _Other(folder=folder, manifest=manifest, data=data, trust=trust, device=wanted, mismatch=mismatch)
-        return _rebuilt(other, report)
+        return _rebuilt(other, {"accept_licence": accept_licence, "ask": ask, "report": report})
     return _source(folder, manifest, trust, wanted, ())
 
 
@@ -173,10 +181,17 @@ def _source(folder: Path, manifest: Manifest, trust: bool, device: str, decision
         folder=folder,
         manifest=manifest,
         trust=trust,
-        spec=replace(_spec_of(folder, manifest), name=manifest.model, licence=manifest.licence),
+        spec=replace(_spec_of(folder, manifest), name=manifest.model, licence=manifest.licence).at_size(
+            manifest.canvas_hw
+        ),
         decisions=(
             *decisions,
-            Decision(what="backend", value=manifest.backend, because=f"the artefact {folder.name}", measured=True),
+            Decision(
+                what="backend",
+                value=manifest.backend,
+                because=f"the artefact {folder.name}, exported in {manifest.precision}",
+                measured=True,
+            ),
         ),
         device=device if "device" in RUNGS[manifest.backend].bonds else None,
     )
@@ -218,7 +233,7 @@ class _Other:
         )
 
 
-def _rebuilt(other: _Other, report: Callable[[str], None]) -> Source:
+def _rebuilt(other: _Other, access: Mapping[str, Any]) -> Source:
     """The same network exported for this machine, into the cache; found there the next time."""
     here = target_here(other.device)
     key = hashlib.sha256(other.data + repr(here).encode()).hexdigest()[:16]
@@ -228,9 +243,9 @@ def _rebuilt(other: _Other, report: Callable[[str], None]) -> Source:
     decision = Decision(what="artefact", value="rebuilt", because=because)
     made = _made_earlier(target)
     if made is None:
-        report(f"rebuilding for this machine: {because}")
+        access["report"](f"rebuilding for this machine: {because}")
         source = _weights_of(other)
-        made = export(source, out=target, overwrite=True, report=report, **_as_it_was(other)).manifest
+        made = export(source, out=target, overwrite=True, **access, **_as_it_was(other)).manifest
     return _source(target, other.identity(made), False, other.device, (decision,))
 
 

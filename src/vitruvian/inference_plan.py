@@ -103,7 +103,7 @@ class InferencePlanner:
 
     def _smaller_model(self) -> zoo.ModelSpec | None:
         """The largest catalogue model of this task that is smaller and fits."""
-        own, task = self.spec.config, self.spec.make_task()
+        own, task = self.spec.config, replace(self.spec, canvas_hw=None).make_task()
         candidates = [
             spec
             for spec in zoo.MODELS.values()

@@ -30,7 +30,7 @@ from vitruvian.errors import DoesNotFitError, UsageError
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.knee import Aim
 from vitruvian.fit.plan_values import Objective, Plan
-from vitruvian.fit.precision import Precision, check_dtype
+from vitruvian.fit.precision import Precision, check_dtype, compute_types
 from vitruvian.fit.quality import Quality, check_quality
 from vitruvian.hardware import Dtype, format_bytes, free_caches, large_blocks_apart, out_of_memory, parse_size
 from vitruvian.inference_plan import InferencePlanner, planner_here
@@ -147,7 +147,9 @@ def _load_with_finder(
     finder = None
     if detector_name is not None:
         of_detector = wish.of_detector
-        finder = _load(detector_name, of_detector, access, source=_artefact(detector_name, of_detector, access))
+        detecting = _artefact(detector_name, of_detector, access)
+        _check_detects(detecting.spec if detecting else weights.spec_of(detector_name))
+        finder = _load(detector_name, of_detector, access, source=detecting)
     return _load(name, wish, access, random_weights=random_weights, finder=finder, source=source)
 
 
@@ -164,7 +166,15 @@ def _artefact(name: str | Path, wish: Wish, access: _Access) -> Source | None:
     """The artefact of this name; None: it names none."""
     if str(name) in zoo.MODELS or str(name) in zoo.ALIASES:
         return None
-    return artefact_source(Path(name), device=wish.device, trust=wish.trust, rebuild=wish.rebuild, report=access.report)
+    return artefact_source(
+        Path(name),
+        device=wish.device,
+        trust=wish.trust,
+        rebuild=wish.rebuild,
+        accept_licence=access.accept_licence,
+        ask=access.ask,
+        report=access.report,
+    )
 
 
 def _load(
@@ -177,22 +187,35 @@ def _load(
     source: Source | None = None,
 ) -> Model:
     """One model, beside the detector that goes before it."""
+    if random_weights and source is not None:
+        raise UsageError(
+            f"got random weights for the artefact {source.folder.name}; expected none: its weights are part of it; "
+            "leave them out, or export the model with --random-weights"
+        )
     spec, report = source.spec if source else weights.spec_of(name), access.report
+    device = (source.device if source else None) or wish.device
     free_choice = "throughput" if wish.micro_batch else wish.objective
-    planner = planner_here(spec, wish.device, wish.budget_bytes, free_choice, beside=finder.plan if finder else None)
+    planner = planner_here(spec, device, wish.budget_bytes, free_choice, beside=finder.plan if finder else None)
     if source is not None and source.manifest.backend != "eager":
         return _compiled(source, wish, planner, report, finder)
     _refuse_what_does_not_fit(planner, wish)
-    found = source.checked_weights() if source else None
-    if random_weights:
+    if source is not None:
+        found, wish = source.checked_weights(), _as_exported(source, wish, planner)
+    elif random_weights:
         found = weights.random_weights(str(name))
-    elif found is None:
+    else:
         found = weights.find_weights(name, accept_licence=access.accept_licence, ask=access.ask, report=report)
     torch.set_num_threads(planner.hardware.cpu.cores)
     model = _Loader(wish=wish, planner=planner, found=found, report=report, finder=finder).model()
     if source is None:
         return model
     return replace(model, loading_decisions=(*source.decisions, *model.loading_decisions))
+
+
+def _as_exported(source: Source, wish: Wish, planner: InferencePlanner) -> Wish:
+    """The wish with the compute type of an artefact of weights, where nobody said another and the device has it."""
+    dtype = source.manifest.precision.dtype
+    return replace(wish, dtype=dtype) if wish.dtype is None and dtype in compute_types(planner.device) else wish
 
 
 def _compiled(
@@ -345,7 +368,7 @@ def _detector_of(spec: zoo.ModelSpec, detector: str | Path) -> str | Path | None
     """The detector that goes before a model; None: the model looks at whole pictures.
 
     Raises:
-        UsageError: the model cannot look at single persons, or the detector detects nothing.
+        UsageError: the model cannot look at single persons.
     """
     if detector == NONE or (detector == AUTO and spec.task != "pose"):
         return None
@@ -353,14 +376,15 @@ def _detector_of(spec: zoo.ModelSpec, detector: str | Path) -> str | Path | None
         raise UsageError(
             f"got a detector for {spec.name} ({spec.task}); expected a model of {', '.join(PERSON_WISE)}; leave it out"
         )
-    name = zoo.DEFAULT_MODELS["detect"] if detector == AUTO else detector
-    found = weights.spec_of(name)
-    if found.task != "detect":
+    return zoo.DEFAULT_MODELS["detect"] if detector == AUTO else detector
+
+
+def _check_detects(spec: zoo.ModelSpec) -> None:
+    if spec.task != "detect":
         raise UsageError(
-            f"got {found.name} as a detector, which is a {found.task} model; expected one of "
+            f"got {spec.name} as a detector, which is a {spec.task} model; expected one of "
             f"{', '.join(spec.name for spec in zoo.MODELS.values() if spec.task == 'detect')}, auto or none"
         )
-    return name
 
 
 def _refuse_what_does_not_fit(planner: InferencePlanner, wish: Wish) -> None:

@@ -169,13 +169,20 @@ def _own_file(name: str | Path) -> Path | None:
     """The weight file of a path, or of a folder as on the hub; None where it can only be a name."""
     known = str(name) in zoo.MODELS or str(name) in zoo.ALIASES
     path = Path(name)
-    if not known and (path / zoo.WEIGHTS_NAME).is_file():
+    if not known and _is_file(path / zoo.WEIGHTS_NAME):
         path = path / zoo.WEIGHTS_NAME
-    if path.is_file():
+    if _is_file(path):
         return path
     if not known and (path.suffix or path.is_dir()):  # `sapiens-seg-0.3b` ends in what looks like a suffix, too
         raise UsageError(f"got the model {str(name)!r}, which is no file; expected a weight file or a catalogue name")
     return None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # longer than any name can be
+        return False
 
 
 def _description_beside(path: Path) -> dict[str, str]:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import copy
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from vitruvian.errors import CheckFailedError, UsageError
-from vitruvian.exporting import export
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "export"))
 import failing_modules as failing
+from vitruvian.artefacts import program
+from vitruvian.errors import UsageError
+from vitruvian.exporting import export
 
 
 class TwoInputs(nn.Module):
@@ -43,6 +41,50 @@ def test_several_inputs_and_nested_outputs(tmp_path: Path) -> None:
         found = run(*inputs)
         torch.testing.assert_close(found["output_0"], first.detach(), atol=1e-5, rtol=1e-5)
         torch.testing.assert_close(found["output_1_sum"], second["sum"].detach(), atol=1e-5, rtol=1e-5)
+
+
+class Odd(nn.Module):
+    """One weight under two names, and outputs of which one alone has a row for each input."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+        self.second.weight = self.first.weight
+
+    def forward(self, x_BD: Tensor) -> dict[str, Tensor]:
+        y_BD = self.second(self.first(x_BD).relu())
+        return {"y": y_BD, "mean": y_BD.mean(), "table": self.first.weight * 2, "pairs": torch.cat([y_BD, -y_BD])}
+
+
+@pytest.mark.parametrize("backend", ["eager", "export", "torchscript"])
+def test_shared_weights_and_outputs_without_a_row_for_each_input(
+    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(program, "compiler_works", lambda device: False)
+    torch.manual_seed(0)
+    module = Odd().eval()
+    made = export(module, (torch.randn(3, 8),), out=tmp_path / "made", backend=backend)
+    shapes = {
+        one.name: [str(side) if not isinstance(side, int) else side for side in one.shape]
+        for one in made.manifest.outputs
+    }
+    assert (shapes["mean"], shapes["table"]) == ([], [8, 8])
+    assert shapes["y"][0] != shapes["pairs"][0], "as many rows as inputs, and another number"
+    run = made.open(module=module)
+    for batch in (1, 5):
+        x_BD = torch.randn(batch, 8)
+        found = run(x_BD)
+        for name, value in module(x_BD).items():
+            torch.testing.assert_close(found[name], value.detach(), atol=1e-5, rtol=1e-5)
+
+
+def test_another_module_than_the_exported_one_is_told_by_name(tmp_path: Path) -> None:
+    made = export(nn.Linear(8, 5), (torch.randn(2, 8),), out=tmp_path / "made", backend="eager")
+    made.open(module=nn.Linear(8, 5))
+    with pytest.raises(UsageError, match=r"whose bias has the shape \(6,\), beside weights of \(5,\).*2 differ"):
+        made.open(module=nn.Linear(8, 6))
+    with pytest.raises(UsageError, match=r"whose bias has the shape of nothing.*the module that was exported"):
+        made.open(module=nn.Linear(8, 5, bias=False))
 
 
 @pytest.mark.parametrize(
@@ -95,9 +137,23 @@ def test_a_range_that_overflows_is_named_and_left_or_kept_in_float32(tmp_path: P
     assert made.open()(given)["output"].isfinite().all()
 
 
-def test_a_module_that_gives_something_else_at_every_batch_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CheckFailedError, match="length of batch"):
-        export(failing.FixedReshape(), (torch.randn(2, 8),), out=tmp_path / "made")
+def test_a_module_that_is_another_graph_for_every_batch_is_explained_and_shipped_as_weights(tmp_path: Path) -> None:
+    made = export(failing.FixedReshape(), (torch.randn(2, 8),), out=tmp_path / "made")
+    assert [attempt.state for attempt in made.attempts] == ["failed", "failed", "verified"]
+    assert "length of batch" in made.attempts[0].because
+    assert made.backend == "eager"
+
+
+class Vectors(nn.Module):
+    """Loses an axis where the batch is one."""
+
+    def forward(self, x_BD: Tensor) -> Tensor:
+        return x_BD.squeeze(0)
+
+
+def test_a_module_with_other_axes_for_a_batch_of_one_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="other outputs for a batch of two than for one"):
+        export(Vectors(), (torch.randn(2, 8),), out=tmp_path / "made")
     assert not (tmp_path / "made").exists()
 
 

@@ -21,6 +21,7 @@ KEY = VerdictKey(
     device="a processor",
     torch_version="2.13",
     version="0.1",
+    canvas_hw=(64, 48),
     precision=Precision(dtype="bfloat16", islands=("head", "*.ln1")),
 )
 REPORT = AuditReport(
@@ -98,8 +99,8 @@ def test_what_is_no_number_survives_as_such(store: VerdictStore) -> None:
         "null",
         '{"format": 1}',
         '{"format": 999, "verdicts": [7]}',
-        '{"format": 1, "verdicts": 7}',
-        '{"format": 1, "verdicts": [7, null, {"key": {}, "report": {}}]}',
+        '{"format": 2, "verdicts": 7}',
+        '{"format": 2, "verdicts": [7, null, {"key": {}, "report": {}}]}',
         "[" * 100_000,
         "\ud800".encode("utf-8", "surrogatepass"),
     ],

@@ -111,5 +111,5 @@ def test_regions_reach_the_task() -> None:
 def test_mirror_images_cannot_be_averaged_behind_the_end() -> None:
     task = PoseTask(keypoints=keypoint_set("coco17"))
     averaging(task)
-    with pytest.raises(UsageError, match="flip test"):
+    with pytest.raises(UsageError, match="flip test for an artefact with its post-processing inside"):
         averaging(InsideTask(task=task))

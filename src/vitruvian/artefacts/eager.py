@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from vitruvian import zoo
 from vitruvian.artefacts.manifest import WEIGHTS
@@ -14,8 +15,8 @@ from vitruvian.artefacts.rung import Built, Compiled, Draft, Opening, Rung
 from vitruvian.artefacts.wrapping import NamedOutputs
 from vitruvian.errors import UsageError
 from vitruvian.fit.precision import apply_precision
+from vitruvian.media.names import printable
 from vitruvian.models.weight_files import read_weights
-from vitruvian.tasks.sizing import at_size
 
 
 def _build(draft: Draft, folder: Path) -> Built:
@@ -33,13 +34,7 @@ def _open(opening: Opening) -> Compiled:
     network = apply_precision(loaded.network.eval().requires_grad_(False), precision)
     if not manifest.with_post:
         return network
-    task = at_size(spec.make_task(), _canvas_hw(opening))
-    return post_inside(network, task)
-
-
-def _canvas_hw(opening: Opening) -> tuple[int, int]:
-    height, width = opening.manifest.preparation["canvas_hw"]
-    return int(height), int(width)
+    return post_inside(network, spec.at_size(manifest.canvas_hw).make_task())
 
 
 def _of_user(opening: Opening) -> nn.Module:
@@ -51,8 +46,23 @@ def _of_user(opening: Opening) -> nn.Module:
         )
     manifest = opening.manifest
     wrapper = NamedOutputs(copy.deepcopy(opening.module)).to(opening.device)  # the module itself stays as it is
-    wrapper.load_state_dict(opening.weights(), assign=True)
+    weights = opening.weights()
+    _check_belongs(weights, wrapper, opening.folder.name)
+    wrapper.load_state_dict(weights, assign=True)
     return apply_precision(wrapper.eval().requires_grad_(False), manifest.precision)
+
+
+def _check_belongs(weights: Mapping[str, Tensor], module: nn.Module, folder: str) -> None:
+    own = {name: tuple(value.shape) for name, value in module.state_dict().items()}
+    given = {name: tuple(value.shape) for name, value in weights.items()}
+    odd = sorted(name for name in own.keys() | given.keys() if own.get(name) != given.get(name))
+    if odd:
+        name = odd[0]
+        raise UsageError(
+            f"got a module whose {printable(name.removeprefix(NamedOutputs.prefix))[:200]} has the shape "
+            f"{own.get(name, 'of nothing')}, beside weights of {given.get(name, 'none')} in {folder} ({len(odd)} "
+            "differ in all); expected the module that was exported; pass that one"
+        )
 
 
 EAGER = Rung(name="eager", what="weights alone, operator by operator", build=_build, open=_open, executes=False)

@@ -157,8 +157,7 @@ def examine(candidate: Candidate, subject: Subject, batches: Sequence[int], look
         if ran.non_finite or subject.reference is None:
             continue
         for index, row in enumerate(rows):
-            outputs = {name: value[index] if value.ndim else value for name, value in ran.rows.items()}
-            found.setdefault(places[row], []).append(subject.distances(places, row, outputs))
+            found.setdefault(places[row], []).append(subject.distances(places, row, ran.row(index)))
     everything = [one for rows_found in found.values() for one in rows_found]
     return Examined(
         open_s=candidate.open_s,
@@ -188,8 +187,7 @@ def examine_more(
             ran = candidate.run(subject.inputs(places), range(len(places)), 0.0)
             non_finite += ran.non_finite
             for index in range(len(places)):
-                outputs = {name: value[index] for name, value in ran.rows.items()}
-                found.append({} if non_finite else subject.distances(places, index, outputs))
+                found.append({} if non_finite else subject.distances(places, index, ran.row(index)))
         examined = Examined(
             open_s=candidate.open_s,
             batches=(),
@@ -237,6 +235,8 @@ class ModuleSubject:
     """The module in float32; called with the same batches, because rows may depend on each other."""
     batched: tuple[bool, ...]
     """Which inputs have a batch axis."""
+    rowed: frozenset[str] = frozenset()
+    """Outputs with a row for each input."""
     _last: tuple[tuple[int, ...], Mapping[str, Tensor]] | None = None
 
     @property
@@ -254,7 +254,7 @@ class ModuleSubject:
     def distances(self, places: Sequence[int], row: int, outputs: Mapping[str, Tensor]) -> dict[str, float]:
         """Relative distance (L2) of the output that is farthest off."""
         whole = self._reference_of(tuple(places))
-        true = {name: value[row] if value.ndim else value for name, value in whole.items()}
+        true = {name: value[row] if name in self.rowed else value for name, value in whole.items()}
         if outputs.keys() != true.keys():
             raise CheckFailedError(
                 f"got the outputs {sorted(outputs)}; expected {sorted(true)}; this is a bug in the export"

@@ -32,12 +32,18 @@ class Ran:
     batch: int
     rows: Mapping[str, Tensor]
     """Outputs of the rows that were asked for, on the host; reduced floating types as float32."""
+    whole: Mapping[str, Tensor]
+    """Outputs without a row for each input."""
     non_finite: int
     """Values that are no numbers; pictures where the artefact itself says so."""
     seconds: float
     """Of the fastest call."""
     peak_bytes: int
     """Of the process, or of the device."""
+
+    def row(self, index: int) -> dict[str, Tensor]:
+        """All outputs of one of the rows."""
+        return {**{name: value[index] for name, value in self.rows.items()}, **self.whole}
 
 
 def open_fresh(folder: Path, device: str, threads: int, module: nn.Module | None = None) -> float:
@@ -74,9 +80,11 @@ def run_fresh(folder: Path, inputs: Sequence[Tensor], rows: Sequence[int], looks
         if time.perf_counter() + seconds > deadline:
             break
         seconds = min(seconds, _timed(artefact, given)[1])
+    rowed = {contract.name for contract in artefact.manifest.outputs if contract.batch}
     return Ran(
         batch=batch,
-        rows={name: _host(value)[list(rows)] if value.ndim else _host(value) for name, value in outputs.items()},
+        rows={name: _host(value)[list(rows)] for name, value in outputs.items() if name in rowed},
+        whole={name: _host(value) for name, value in outputs.items() if name not in rowed},
         non_finite=_non_finite(outputs),
         seconds=seconds,
         peak_bytes=watch.peak_bytes,

@@ -23,6 +23,7 @@ from vitruvian.artefacts.quiet import quiet
 from vitruvian.artefacts.rung import Built, Compiled, Draft, Opening, Rung
 from vitruvian.errors import RefusedError
 from vitruvian.hardware import compiler_works
+from vitruvian.media.names import printable
 
 ENTRY = "program.pt2"
 
@@ -62,12 +63,22 @@ def _open(opening: Opening) -> Compiled:
     module.eval()
     if compiler_works(opening.device):
         with quiet():
-            compile_blocks(module, opening.manifest.blocks)
+            compile_blocks(module, _known(opening.manifest.blocks, module, path.name))
             # The number of threads is part of what compiled code is looked up by, and each thread has its own.
             threads = 1 if opening.calls_at_once > 1 else torch.get_num_threads()
             with ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(threads,)) as pool:
                 pool.submit(_warm_up, module, opening.manifest.inputs, opening.device).result()
     return module
+
+
+def _known(names: Sequence[str], module: nn.Module, file: str) -> Sequence[str]:
+    unknown = sorted(set(names) - {name for name, _ in module.named_modules()})
+    if unknown:
+        raise RefusedError(
+            f"got the block {printable(unknown[0])[:200]}, which {file} does not have; expected the manifest that was "
+            "written with it; export the model again"
+        )
+    return names
 
 
 def compile_blocks(module: nn.Module, names: Sequence[str]) -> None:

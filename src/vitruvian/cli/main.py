@@ -11,6 +11,7 @@ import typer
 from vitruvian import __version__
 from vitruvian.cli import bench, cache, demo, doctor, eval, export, import_, models, plan, run, verify
 from vitruvian.errors import EXIT_OK, VitruvianError
+from vitruvian.media.names import printable
 
 app = typer.Typer(
     name="vitruvian",
@@ -59,7 +60,8 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except VitruvianError as error:
-        print(f"vitruvian: {error}", file=sys.stderr)
+        said = "\n".join(map(printable, str(error).splitlines()))  # names in it may hold anything
+        print(f"vitruvian: {said}", file=sys.stderr)
         sys.exit(error.exit_code)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from vitruvian.fit.parts import blocks_of
 from vitruvian.fit.precision import Precision, apply_precision, compute_types
 from vitruvian.fit.workload import Workload
 from vitruvian.hardware import probe, target_here
+from vitruvian.models.weight_files.writing import safetensors_pieces
 
 SAMPLES = 7
 """Different inputs that artefacts are compared on."""
@@ -57,6 +58,8 @@ def module_climb(
     sample = tuple(tensor.to(device) for tensor in subject.inputs([0, 1]))
     contracts = with_range(_contracts(example_inputs), network, sample, wish.max_batch)
     blocks = tuple(f"{NamedOutputs.prefix}{name}" for name in blocks_of(module, workload))
+    outputs = _output_contracts(subject, next((contract.batch for contract in contracts if contract.batch), None))
+    subject.rowed = frozenset(contract.name for contract in outputs if contract.batch)
     draft = Draft(
         name=type(module).__name__,
         module=network,
@@ -71,7 +74,7 @@ def module_climb(
     climb = Climb(
         draft=draft,
         subject=subject,
-        head=_head(draft, reference(*samples[0]), device),
+        head=_head(draft, outputs, device),
         staging=staging,
         batches=verified_batches(contracts, PLANNED),
         threads=torch.get_num_threads(),
@@ -190,12 +193,13 @@ def _broken(
 
 
 def _save(plain: NamedOutputs, staging: Path) -> None:
-    from safetensors.torch import save_model
+    """Weights under every name that they have: what is shared is written twice."""
+    with (staging / WEIGHTS).open("wb") as file:
+        for piece in safetensors_pieces(plain.state_dict(), {"made_by": f"vitruvian {__version__}"}):
+            file.write(piece)
 
-    save_model(plain, str(staging / WEIGHTS), metadata={"made_by": f"vitruvian {__version__}"})
 
-
-def _head(draft: Draft, row: Mapping[str, Tensor], device: str) -> Manifest:
+def _head(draft: Draft, outputs: tuple[TensorContract, ...], device: str) -> Manifest:
     kept = tuple(name for name, value in draft.module.state_dict().items() if value.dtype == torch.float32)
     return Manifest(
         model=draft.name,
@@ -206,7 +210,7 @@ def _head(draft: Draft, row: Mapping[str, Tensor], device: str) -> Manifest:
         backend="eager",
         precision=draft.precision,
         inputs=draft.inputs,
-        outputs=tuple(_output(name, value, draft) for name, value in row.items()),
+        outputs=outputs,
         target=target_here(device),
         files={},
         weights=StoredWeights(kept_float32=kept),
@@ -215,7 +219,34 @@ def _head(draft: Draft, row: Mapping[str, Tensor], device: str) -> Manifest:
     )
 
 
-def _output(name: str, value: Tensor, draft: Draft) -> TensorContract:
-    batch = (draft.batch,) if draft.batch is not None and value.ndim else ()
-    sides = value.shape[1:] if batch and value.ndim else value.shape
-    return TensorContract(name=name, dtype=str(value.dtype).removeprefix("torch."), shape=(*batch, *sides))
+def _output_contracts(subject: ModuleSubject, batch: Axis | None) -> tuple[TensorContract, ...]:
+    """By what the module gives for one input and for two."""
+    one = subject.reference(*subject.inputs([0]))
+    try:
+        two = subject.reference(*subject.inputs([0, 1]))
+    except Exception:  # whatever it is, every backend will meet and explain it
+        two = {name: torch.cat([value, value]) if value.ndim else value for name, value in one.items()}
+    if {name: value.ndim for name, value in one.items()} != {name: value.ndim for name, value in two.items()}:
+        raise UsageError(
+            "got a module that gives other outputs for a batch of two than for one; expected the same ones with the "
+            "same number of axes; wrap it in a module that does"
+        )
+    return tuple(
+        TensorContract(
+            name=name,
+            dtype=str(value.dtype).removeprefix("torch."),
+            shape=tuple(_side(name, place, *sides, batch) for place, sides in enumerate(_pairs(value, two[name]))),
+        )
+        for name, value in one.items()
+    )
+
+
+def _pairs(one: Tensor, two: Tensor) -> Iterator[tuple[int, int]]:
+    return zip(one.shape, two.shape, strict=True)
+
+
+def _side(name: str, place: int, of_one: int, of_two: int, batch: Axis | None) -> int | Axis:
+    """A row for each input, a fixed length, or one that grows in a way of its own."""
+    if place == 0 and batch is not None and (of_one, of_two) == (1, 2):
+        return batch
+    return of_one if of_one == of_two else Axis(name=f"{name}_{place}")

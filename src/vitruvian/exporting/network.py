@@ -31,7 +31,6 @@ from vitruvian.inference_plan import InferencePlanner, planner_here
 from vitruvian.models.weight_files.writing import safetensors_pieces
 from vitruvian.precision_choice import PrecisionChooser
 from vitruvian.tasks.base import Task
-from vitruvian.tasks.sizing import at_size
 
 MORE_CROPS = 64
 """Pictures of the user's that are looked at, at most."""
@@ -92,7 +91,10 @@ class _Preparation:
     @cached_property
     def spec(self) -> zoo.ModelSpec:
         """What is exported."""
-        return weights.spec_of(self.name)
+        return self._sized(weights.spec_of(self.name))
+
+    def _sized(self, spec: zoo.ModelSpec) -> zoo.ModelSpec:
+        return spec if self.wish.size is None else spec.at_size(self.wish.size)
 
     @cached_property
     def planner(self) -> InferencePlanner:
@@ -109,22 +111,17 @@ class _Preparation:
         """The weights, located."""
         wish = self.wish
         if wish.random_weights:
-            return weights.random_weights(str(self.name))
-        return weights.find_weights(self.name, accept_licence=wish.accept_licence, ask=wish.ask, report=wish.report)
+            found = weights.random_weights(str(self.name))
+        else:
+            found = weights.find_weights(
+                self.name, accept_licence=wish.accept_licence, ask=wish.ask, report=wish.report
+            )
+        return replace(found, spec=self._sized(found.spec))
 
     @cached_property
     def task(self) -> Task:
         """Pre- and post-processing at the canvas of the artefact."""
-        task = self.found.spec.make_task()
-        if self.wish.size is None:
-            return task
-        patch = self.spec.workload.patch_size
-        if patch is None or any(side < patch or side % patch for side in self.wish.size):
-            wanted = f"multiples of {patch}" if patch else "its own size: this network knows no other"
-            raise UsageError(
-                f"got --size {'x'.join(map(str, self.wish.size))}; expected {wanted}; change or leave it out"
-            )
-        return at_size(task, self.wish.size)
+        return self.found.spec.make_task()
 
     @cached_property
     def crops(self) -> Sequence[Crop]:

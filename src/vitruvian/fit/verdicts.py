@@ -23,8 +23,8 @@ from vitruvian.fit.precision import Precision
 from vitruvian.fit.quality import AuditReport
 
 FILE = "verdicts.json"
-_FORMAT = 1
-"""Grows with every change of what a discrepancy is called or means."""
+_FORMAT = 2
+"""Grows with every change of the key, or of what a discrepancy is called or means."""
 _DAMAGED = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 _LOCK_SECONDS = 5.0
 
@@ -41,6 +41,8 @@ class VerdictKey:
     torch_version: str
     version: str
     """Of this program."""
+    canvas_hw: tuple[int, int]
+    """Height and width of what the network was given."""
     precision: Precision
 
 
@@ -130,7 +132,8 @@ def _entry(row: Any) -> tuple[VerdictKey, AuditReport]:
         {unit: math.nan if value is None else float(value) for unit, value in report[name].items()}
         for name in ("discrepancies", "mean")
     )
-    return VerdictKey(**plain, precision=precision), AuditReport(
+    height, width = map(int, key["canvas_hw"])
+    return VerdictKey(**plain, canvas_hw=(height, width), precision=precision), AuditReport(
         discrepancies=discrepancies,
         mean=mean,
         non_finite=int(report["non_finite"]),

@@ -20,6 +20,7 @@ from vitruvian.fit.precision import Precision, after_non_finite
 from vitruvian.running.engine import Safer
 from vitruvian.running.guard import MemoryGuard
 from vitruvian.tasks.base import Task
+from vitruvian.tasks.inside import InsideTask
 
 
 @dataclass(kw_only=True)
@@ -76,6 +77,11 @@ def averaging(task: Task) -> Callable[..., dict[str, Tensor]]:
         UsageError: it does not.
     """
     average = getattr(task, "average_mirrored", None)
+    if isinstance(task, InsideTask):
+        raise UsageError(
+            "got a flip test for an artefact with its post-processing inside; expected raw heat maps to average; leave "
+            "out --flip-test, or export again without --with-post"
+        )
     if average is None:
         raise UsageError(f"got a flip test for {task.name}; expected pose; leave out --flip-test")
     return average

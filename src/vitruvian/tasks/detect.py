@@ -165,8 +165,10 @@ class DetectTask:
     def constants(self) -> dict[str, Any]:
         """How a canvas is made, and which candidates are persons."""
         outputs = {
+            "logits": "float32 (B,N) or (B,N,C): before the sigmoid, of every candidate and, where there are, class",
+            "boxes": "float32 (B,N,4): centre x, centre y, width, height as shares of the canvas; with post-processing "
+            "inside (B,D,4): left, top, right, bottom",
             "scores": "float32 (B,D), with post-processing inside: certainty, descending, 0 to 1",
-            "boxes": "float32 (B,D,4), with post-processing inside: left, top, right, bottom as shares of the picture",
         }
         return {
             "canvas_hw": list(self.input_hw),

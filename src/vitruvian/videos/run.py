@@ -21,6 +21,7 @@ from vitruvian.network_stage import Finished, Timings
 from vitruvian.predict import Model, RegionsOf, Road
 from vitruvian.tasks.base import Region, Result
 from vitruvian.tasks.detect import DetectTask
+from vitruvian.tasks.inside import InsideTask
 from vitruvian.tasks.pose import Pose
 from vitruvian.videos.disk import LOOK, Room
 from vitruvian.videos.followers import Follower
@@ -218,4 +219,6 @@ def _about(result: Result) -> dict[str, Any]:
 def _min_score(model: Model, wish: VideoWish) -> float:
     """The threshold of the model's detector; any, where there is none to follow."""
     task = model.finder.task if model.finder and wish.boxes is None else None
+    if isinstance(task, InsideTask):
+        task = task.task
     return task.min_score if isinstance(task, DetectTask) else 0.0

@@ -10,10 +10,12 @@ from typing import Any, Literal, Protocol
 
 from torch import nn
 
+from vitruvian.errors import UsageError
 from vitruvian.fit.workload import TensorSpec, Workload
 from vitruvian.models.assembly import Loaded
 from vitruvian.tasks.base import Task
 from vitruvian.tasks.normal import PUBLISHED, NormalFrame
+from vitruvian.tasks.sizing import at_size
 from vitruvian.zoo.sources import PackagedFile, WeightSource
 
 TaskName = Literal["pose", "seg", "depth", "normal", "features", "detect"]
@@ -101,6 +103,27 @@ class ModelSpec:
     licence: str
     normal_frame: NormalFrame = PUBLISHED
     """Frame of a normal network's output."""
+    canvas_hw: tuple[int, int] | None = None
+    """Canvas to run on; None: the one that the network was made for."""
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Canvas height and width that pictures are brought to."""
+        return self.canvas_hw or self.config.input_hw
+
+    def at_size(self, canvas_hw: tuple[int, int]) -> ModelSpec:
+        """The same network, run on another canvas.
+
+        Raises:
+            UsageError: no canvas that the network can take.
+        """
+        if canvas_hw == self.config.input_hw:
+            return replace(self, canvas_hw=None)
+        patch = self.family.patch_size(self.config)
+        if patch is None or any(side < patch or side % patch for side in canvas_hw):
+            wanted = f"multiples of {patch}" if patch else "its own size: this network knows no other"
+            raise UsageError(f"got the size {'x'.join(map(str, canvas_hw))}; expected {wanted}; change or leave it out")
+        return replace(self, canvas_hw=canvas_hw)
 
     @property
     def embedded(self) -> bool:
@@ -114,25 +137,26 @@ class ModelSpec:
         return Workload(
             name=self.name,
             build=partial(family.build, config),
-            inputs=partial(picture_inputs, config.input_hw),
+            inputs=partial(picture_inputs, self.input_hw),
             islands=family.islands,
             knobs=family.knobs(config),
             blocks=family.blocks,
             head=family.head,
-            input_hw=config.input_hw,
+            input_hw=self.input_hw,
             patch_size=family.patch_size(config),
             resized=self._resized if family.resized else None,
-            key=json.dumps(config.to_json(), sort_keys=True),
+            key=json.dumps({**config.to_json(), "canvas_hw": self.input_hw}, sort_keys=True),
         )
 
     def _resized(self, input_hw: tuple[int, int], patch_size: int) -> Workload:
         """The workload at another crop and patch size; positions are resampled, so it is not the pretrained network."""
         assert self.family.resized is not None
-        return replace(self, config=self.family.resized(self.config, input_hw, patch_size)).workload
+        return replace(self, config=self.family.resized(self.config, input_hw, patch_size), canvas_hw=None).workload
 
     def make_task(self) -> Task:
         """The pre- and post-processing of this network."""
-        return self.family.make_task(self)
+        task = self.family.make_task(self)
+        return task if self.canvas_hw is None else at_size(task, self.canvas_hw)
 
 
 def picture_inputs(input_hw: tuple[int, int], batch: int) -> dict[str, TensorSpec]:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export import failing_modules as failing
+import failing_modules as failing
 from vitruvian.artefacts.overflow import NonFinite, first_non_finite, islands_against_overflow
 from vitruvian.fit.precision import Precision, apply_precision
 

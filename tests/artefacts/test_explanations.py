@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from torch._inductor import config as inductor
 from torch._inductor.exc import CppCompileError, InductorError
 
+import failing_modules as failing
 from conftest import GOLDEN
-from export import failing_modules as failing
 from vitruvian.artefacts.capture import CaptureError, capture
 from vitruvian.artefacts.contract import BATCH, Axis, TensorContract
 from vitruvian.artefacts.explanations import Cause, explain
