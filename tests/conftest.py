@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from command import Command
+from vitruvian.hardware import probe
+from vitruvian.hardware.remembered import remember_compiler
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -38,6 +40,13 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VITRUVIAN_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def without_compiler(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here and in child processes: programs run operator by operator, which spares tests of other things 10 s each."""
+    monkeypatch.setenv("VITRUVIAN_CACHE", str(tmp_path_factory.mktemp("cache-without-compiler")))
+    remember_compiler("cpu", probe().cpu.name, works=False)
 
 
 @pytest.fixture

@@ -356,8 +356,14 @@ def of_batch(native: Path, maximum: int | None) -> dict[str, Any]:
     ],
 )
 def test_it_is_rebuilt_as_it_was(
-    native: Path, changes: Callable[[Path], dict[str, Any]], expected: dict[str, Any], tmp_path: Path, asked: Any
+    native: Path,
+    changes: Callable[[Path], dict[str, Any]],
+    expected: dict[str, Any],
+    tmp_path: Path,
+    asked: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(compiled_loading, "compute_types", lambda device: ("bfloat16", "float32"))
     folder = copied(of_another_machine(native, tmp_path / "old"), tmp_path / "changed", **changes(native))
     model, options = asked(folder)
     assert model == folder / WEIGHTS

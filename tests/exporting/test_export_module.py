@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import failing_modules as failing
-from vitruvian.artefacts import program
 from vitruvian.errors import UsageError
 from vitruvian.exporting import export
 
@@ -27,7 +26,7 @@ class TwoInputs(nn.Module):
         return self.linear(x_BD) * scale, {"sum": self.linear(x_BD) + self.linear(y_BD) + self.shift}
 
 
-def test_several_inputs_and_nested_outputs(tmp_path: Path) -> None:
+def test_several_inputs_and_nested_outputs(tmp_path: Path, without_compiler: None) -> None:
     torch.manual_seed(0)
     module = TwoInputs()
     before = copy.deepcopy(module.state_dict())
@@ -58,9 +57,8 @@ class Odd(nn.Module):
 
 @pytest.mark.parametrize("backend", ["eager", "export", "torchscript"])
 def test_shared_weights_and_outputs_without_a_row_for_each_input(
-    backend: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    backend: str, tmp_path: Path, without_compiler: None
 ) -> None:
-    monkeypatch.setattr(program, "compiler_works", lambda device: False)
     torch.manual_seed(0)
     module = Odd().eval()
     made = export(module, (torch.randn(3, 8),), out=tmp_path / "made", backend=backend)
@@ -124,7 +122,7 @@ def test_weights_alone_want_the_module_they_belong_to(tmp_path: Path) -> None:
     torch.testing.assert_close(made.open(module=failing.Plain())(given)["output"], module(given).detach())
 
 
-def test_a_range_that_overflows_is_named_and_left_or_kept_in_float32(tmp_path: Path) -> None:
+def test_a_range_that_overflows_is_named_and_left_or_kept_in_float32(tmp_path: Path, without_compiler: None) -> None:
     module, given = failing.Overflows(), torch.randn(2, 8)
     with torch.no_grad():
         while module.half()(given.half()).isfinite().all():

@@ -89,7 +89,7 @@ def test_a_run_says_which_artefact_it_used(program: Path, tmp_path: Path, comman
     assert chosen["max_batch"] == 4
 
 
-def test_post_processing_inside_gives_the_same_results(weights: Path, tmp_path: Path) -> None:
+def test_post_processing_inside_gives_the_same_results(weights: Path, tmp_path: Path, without_compiler: None) -> None:
     made = export(weights, out=tmp_path / "made", backend="export", dtype="float32", with_post=True, max_batch=4)
     pictures = write_pictures(tmp_path / "pictures", 6)
     assert same(labels(made.folder, pictures), labels(weights, pictures, dtype="float32"))
@@ -97,7 +97,7 @@ def test_post_processing_inside_gives_the_same_results(weights: Path, tmp_path: 
     assert made.manifest.preparation["classes"]
 
 
-def test_another_size_and_any_size(weights: Path, tmp_path: Path) -> None:
+def test_another_size_and_any_size(weights: Path, tmp_path: Path, without_compiler: None) -> None:
     larger = export(weights, out=tmp_path / "larger", backend="export", dtype="float32", size=(96, 64))
     assert larger.manifest.inputs[0].shape[1:] == (3, 96, 64)
     free = export(weights, out=tmp_path / "free", backend="export", dtype="float32", dynamic_size=True)
@@ -120,7 +120,9 @@ def test_one_compilation_serves_other_weights(program: Path, tmp_path: Path) -> 
     assert (made.folder / "program.pt2").read_bytes() == (program / "program.pt2").read_bytes()
 
 
-def test_the_users_pictures_are_compared_in_stages_and_the_worst_is_kept(weights: Path, tmp_path: Path) -> None:
+def test_the_users_pictures_are_compared_in_stages_and_the_worst_is_kept(
+    weights: Path, tmp_path: Path, without_compiler: None
+) -> None:
     pictures = write_pictures(tmp_path / "pictures", 10)
     (pictures / "broken.jpg").write_bytes(b"no picture")
     made = export(weights, out=tmp_path / "made", backend="export", dtype="float32", check_on=pictures)
@@ -132,7 +134,7 @@ def test_the_users_pictures_are_compared_in_stages_and_the_worst_is_kept(weights
 
 
 def test_a_backend_that_changes_numbers_is_not_taken(
-    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    weights: Path, tmp_path: Path, without_compiler: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vitruvian.artefacts import climb
 

@@ -94,7 +94,7 @@ def test_a_file_says_which_colours_it_means(tmp_path: Path, name: str, code: int
         ((90, True, False), lambda image: np.rot90(image, 1)[:, ::-1], 270),
         ((90, False, True), lambda image: np.rot90(image, 1)[::-1], 90),
     ],
-    ids=str,
+    ids=lambda value: "" if callable(value) else str(value),
 )
 @pytest.mark.parametrize(("name", "codec"), [("a.mov", "qtrle"), ("a.mkv", "ffv1")])
 def test_pictures_are_shown_upright(
