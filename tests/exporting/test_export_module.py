@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import failing_modules as failing
+from vitruvian.artefacts import aoti
 from vitruvian.errors import UsageError
 from vitruvian.exporting import export
 
@@ -97,8 +98,6 @@ def test_another_module_than_the_exported_one_is_told_by_name(tmp_path: Path) ->
 def test_what_cannot_be_a_graph_is_explained_and_shipped_as_weights(
     module: type[nn.Module], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from vitruvian.artefacts import aoti
-
     monkeypatch.setattr(aoti, "compiler_works", lambda device: True)
     made = export(module(), (torch.randn(2, 8),), out=tmp_path / "made")
     assert made.backend == "eager"
@@ -135,7 +134,10 @@ def test_a_range_that_overflows_is_named_and_left_or_kept_in_float32(tmp_path: P
     assert made.open()(given)["output"].isfinite().all()
 
 
-def test_a_module_that_is_another_graph_for_every_batch_is_explained_and_shipped_as_weights(tmp_path: Path) -> None:
+def test_a_module_that_is_another_graph_for_every_batch_is_explained_and_shipped_as_weights(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aoti, "compiler_works", lambda device: True)  # the trial takes longer than the test
     made = export(failing.FixedReshape(), (torch.randn(2, 8),), out=tmp_path / "made")
     assert [attempt.state for attempt in made.attempts] == ["failed", "failed", "verified"]
     assert "length of batch" in made.attempts[0].because
