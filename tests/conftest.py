@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+# Several processes share the cores: threads that spin while they wait take twice the time. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from collections.abc import Iterator
 from pathlib import Path
 
