@@ -44,6 +44,8 @@ def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What is remembered between runs is remembered between tests, and never read from or written to the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VITRUVIAN_CACHE", str(tmp_path_factory.mktemp("cache")))
+        # Compiled kernels, too: what another environment or another of these processes left there is not under test.
+        patch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path_factory.mktemp("kernels")))
         yield
 
 

@@ -7,13 +7,13 @@ instructions the processor here has, and is bound to torch's exact version. It d
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree as pytree
 
 from vitruvian.artefacts.quiet import quiet
 from vitruvian.artefacts.rung import Built, Compiled, Draft, Opening, Rung
@@ -41,30 +41,31 @@ def _build(draft: Draft, folder: Path) -> Built:
 
 
 def _open(opening: Opening) -> Compiled:
-    from torch._inductor.package import load_package
-
     path = opening.folder / opening.manifest.entry
-    wanted: dict[str, Any] = {
-        "run_single_threaded": False,
-        "num_runners": opening.calls_at_once,
-        "device_index": _index(opening),
-    }
-    known = inspect.signature(load_package).parameters
     try:
         with quiet():
-            package = load_package(str(path), _MODEL, **{key: wanted[key] for key in wanted if key in known})
-            _hand_over(package, opening.weights())
+            loader = _loader(path, opening)
+            return _Package(loader, _handed_over(loader, opening.weights()))
     except (RuntimeError, KeyError, OSError) as error:
         raise RefusedError(
             f"got {path.name}, which torch does not open ({_first_line(error)}); expected a package made by this torch "
             "on such a machine; export the model again"
         ) from error
-    return _Package(package)
 
 
-def _hand_over(package: Any, weights: dict[str, Tensor]) -> None:
-    """Weights to the compiled code, without a second copy where this torch can do that."""
-    wanted = set(package.get_constant_fqns())
+def _loader(path: Path, opening: Opening) -> Any:
+    """torch's loader itself: the function round it imports the whole compiler, which takes 1 to 2 s."""
+    loader_type: Any = torch._C._aoti.AOTIModelPackageLoader
+    single_threaded = False
+    try:
+        return loader_type(str(path), _MODEL, single_threaded, opening.calls_at_once, _index(opening))
+    except TypeError:  # torch 2.6 takes no more than these
+        return loader_type(str(path), _MODEL)
+
+
+def _handed_over(loader: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights to the compiled code, without a second copy where this torch can: they must live as long as it."""
+    wanted = set(loader.get_constant_fqns())
     missing = sorted(wanted - weights.keys())
     if missing:
         raise RefusedError(
@@ -72,19 +73,25 @@ def _hand_over(package: Any, weights: dict[str, Tensor]) -> None:
             "export the model again"
         )
     given = {name: weights[name] for name in wanted}
-    more = {"user_managed": True} if "user_managed" in inspect.signature(package.load_constants).parameters else {}
-    package.load_constants(given, check_full_update=True, **more)
-    package.held = given
+    use_inactive, check_full_update, user_managed = False, True, True
+    try:
+        loader.load_constants(given, use_inactive, check_full_update, user_managed)
+    except TypeError:  # torch 2.6 always copies
+        loader.load_constants(given, use_inactive, check_full_update)
+    return given
 
 
 class _Package:
-    """A loaded package; its weights live as long as it does."""
+    """A loaded package and the weights it reads."""
 
-    def __init__(self, package: Any) -> None:
-        self._package = package
+    def __init__(self, loader: Any, weights: dict[str, Tensor]) -> None:
+        self._run = getattr(loader, "boxed_run", None) or loader.run
+        self._outputs = pytree.treespec_loads(loader.get_call_spec()[1])
+        self._weights = weights
 
     def __call__(self, *inputs: Tensor) -> Mapping[str, Tensor]:
-        return self._package(*inputs)
+        outputs: Mapping[str, Tensor] = pytree.tree_unflatten(self._run(list(inputs)), self._outputs)
+        return outputs
 
 
 def _index(opening: Opening) -> int:
