@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from torch import Tensor, nn
@@ -14,7 +15,10 @@ from vitruvian.artefacts.pictures import post_inside
 from vitruvian.artefacts.rung import Built, Compiled, Draft, Opening, Rung
 from vitruvian.artefacts.wrapping import NamedOutputs
 from vitruvian.errors import UsageError
-from vitruvian.fit.precision import apply_precision
+from vitruvian.fit.apply import apply_knobs
+from vitruvian.fit.knobs import Knobs
+from vitruvian.fit.ladder import strips_are_faster
+from vitruvian.fit.precision import Precision, apply_precision
 from vitruvian.media.names import printable
 from vitruvian.models.weight_files import read_weights
 
@@ -31,10 +35,19 @@ def _open(opening: Opening) -> Compiled:
     spec = zoo.spec_of_file(opening.folder / WEIGHTS, file.tensors, file.metadata)
     precision = manifest.precision
     loaded = spec.family.load(spec.config, file.tensors, device=opening.device, dtype_of=precision.dtype_of)
-    network = apply_precision(loaded.network.eval().requires_grad_(False), precision)
+    network = _prepared(loaded.network, spec, precision, opening.device)
     if not manifest.with_post:
         return network
     return post_inside(network, spec.at_size(manifest.canvas_hw).make_task())
+
+
+def _prepared(network: nn.Module, spec: zoo.ModelSpec, precision: Precision, device: str) -> nn.Module:
+    """Ready to run as the road would run it: nothing was compiled that would stand in the way of its measures."""
+    offered = "chunked_head" in spec.workload.knobs
+    strips = offered and strips_are_faster(spec.config.parameters, device.partition(":")[0])
+    workload = replace(spec.workload, islands=precision.islands)
+    apply_knobs(network, workload, Knobs(dtype=precision.dtype, chunked_head=strips))
+    return network
 
 
 def _of_user(opening: Opening) -> nn.Module:

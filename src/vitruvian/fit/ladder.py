@@ -150,16 +150,20 @@ def _inference(job: PlanJob, device: Device, dtypes: tuple[Dtype, ...]) -> Itera
             yield 2 * place + later, dtype, None, chunked, remark
 
 
-def _heads(job: PlanJob, device: Device) -> tuple[bool, ...]:
-    """Whether the head works in strips, the better way first; a tier each, because every way costs a trace.
+def strips_are_faster(parameters: int, kind: str) -> bool:
+    """Whether a head that can work in strips is better off that way on a kind of device.
 
     On a CPU strips stay in its cache: heads of large networks are two to four times as fast, with a quarter of the
     memory (`benchmarks/head.py`). Small heads fit the cache whole, and elsewhere nothing was measured.
     """
+    return parameters >= SMALL_PARAMETERS and kind == "cpu"
+
+
+def _heads(job: PlanJob, device: Device) -> tuple[bool, ...]:
+    """Whether the head works in strips, the better way first; a tier each, because every way costs a trace."""
     if "chunked_head" not in job.offers:
         return (False,)
-    large = job.parameters is not None and job.parameters >= SMALL_PARAMETERS
-    return (True,) if large and device.kind == "cpu" else (False, True)
+    return (True,) if strips_are_faster(job.parameters or 0, device.kind) else (False, True)
 
 
 def _training(job: PlanJob, device: Device, dtypes: tuple[Dtype, ...]) -> Iterator[_Way]:
