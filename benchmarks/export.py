@@ -146,7 +146,7 @@ def _print(rows: list[Row], batches: list[int], conditions: dict[str, Any]) -> N
                 "compiled": format_bytes(attempt.size_bytes),
                 "folder": format_bytes(sum(entry.size_bytes for entry in manifest.files.values())),
                 "open_s": round(row.open_s, 2),
-                "distance": ", ".join(f"{unit} {value:.2g}" for unit, value in distances.items()),
+                "distance": ", ".join(f"{unit} {value:.4g}" for unit, value in distances.items()),
             }
         for batch in batches:
             best = row.best_s.get(batch)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from vitruvian.artefacts.quiet import quiet
+from vitruvian.artefacts.rounding import rounding_as_eager
 from vitruvian.artefacts.rung import Built, Compiled, Draft, Opening, Rung
 from vitruvian.errors import RefusedError
 from vitruvian.hardware import compiler_works
@@ -29,6 +30,7 @@ def _build(draft: Draft, folder: Path) -> Built:
     from torch._inductor import aoti_compile_and_package
 
     configs: dict[str, Any] = {
+        **rounding_as_eager(),
         "aot_inductor.package_constants_in_so": False,
         "cpp.dynamic_threads": True,  # else the number of threads here would be part of the code
         "aot_inductor.metadata": {"model": draft.name, "precision": str(draft.precision)},
@@ -57,14 +59,17 @@ def _loader(path: Path, opening: Opening) -> Any:
     """torch's loader itself: the function round it imports the whole compiler, which takes 1 to 2 s."""
     loader_type: Any = torch._C._aoti.AOTIModelPackageLoader
     single_threaded = False
-    try:
-        return loader_type(str(path), _MODEL, single_threaded, opening.calls_at_once, _index(opening))
-    except TypeError:  # torch 2.6 takes no more than these
-        return loader_type(str(path), _MODEL)
+    return loader_type(str(path), _MODEL, single_threaded, opening.calls_at_once, _index(opening))
+
+
+def _keeps_weights() -> bool:
+    """Whether weights can be handed to compiled code for good; torch 2.6 crashes or computes with freed memory."""
+    loader_type: Any = torch._C._aoti.AOTIModelPackageLoader
+    return "user_managed" in (loader_type.load_constants.__doc__ or "")
 
 
 def _handed_over(loader: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights to the compiled code, without a second copy where this torch can: they must live as long as it."""
+    """Weights to the compiled code, without a second copy: they must live as long as it."""
     wanted = set(loader.get_constant_fqns())
     missing = sorted(wanted - weights.keys())
     if missing:
@@ -74,10 +79,7 @@ def _handed_over(loader: Any, weights: dict[str, Tensor]) -> dict[str, Tensor]:
         )
     given = {name: weights[name] for name in wanted}
     use_inactive, check_full_update, user_managed = False, True, True
-    try:
-        loader.load_constants(given, use_inactive, check_full_update, user_managed)
-    except TypeError:  # torch 2.6 always copies
-        loader.load_constants(given, use_inactive, check_full_update)
+    loader.load_constants(given, use_inactive, check_full_update, user_managed)
     return given
 
 
@@ -85,7 +87,7 @@ class _Package:
     """A loaded package and the weights it reads."""
 
     def __init__(self, loader: Any, weights: dict[str, Tensor]) -> None:
-        self._run = getattr(loader, "boxed_run", None) or loader.run
+        self._run = loader.boxed_run
         self._outputs = pytree.treespec_loads(loader.get_call_spec()[1])
         self._weights = weights
 
@@ -104,6 +106,8 @@ def _first_line(error: Exception) -> str:
 
 
 def _missing(device: str) -> str:
+    if not _keeps_weights():
+        return f"torch {torch.__version__} frees weights that compiled code still reads; install a newer one"
     if compiler_works(device):
         return ""
     return "no compiler for generated kernels works here; install a C++ compiler (Debian: apt install g++)"

@@ -20,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from vitruvian.artefacts.contract import Axis, TensorContract
 from vitruvian.artefacts.quiet import quiet
+from vitruvian.artefacts.rounding import rounding_as_eager
 from vitruvian.artefacts.rung import Built, Compiled, Draft, Opening, Rung
 from vitruvian.errors import RefusedError
 from vitruvian.hardware import compiler_works
@@ -90,7 +91,7 @@ def compile_blocks(module: nn.Module, names: Sequence[str]) -> None:
     for blocks in alike.values():
         share(blocks)
     if not names:
-        module.compile(dynamic=True, options=OPTIONS)
+        module.compile(dynamic=True, options={**OPTIONS, **rounding_as_eager()})
 
 
 OPTIONS: dict[str, Any] = {"cpp.dynamic_threads": True}
@@ -103,7 +104,7 @@ def share(blocks: Sequence[nn.Module]) -> None:
     A function without state: several threads may be in it at once.
     """
     function, names = as_function(blocks[0])
-    compiled = torch.compile(function, dynamic=True, options=OPTIONS)
+    compiled = torch.compile(function, dynamic=True, options={**OPTIONS, **rounding_as_eager()})
     for block in blocks:
         tensors = [cast(Tensor, operator.attrgetter(name)(block)) for name in names]
         block.forward = partial(compiled, *tensors)

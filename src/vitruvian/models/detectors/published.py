@@ -148,8 +148,8 @@ def _library(config: PublishedConfig) -> tuple[Any, Any]:
             kinds = (RTDetrV2ForObjectDetection, RTDetrV2Config, RTDetrResNetConfig)
     except ImportError as error:
         raise UsageError(
-            "got no transformers library (5 or newer), which has the published detectors; expected it; run "
-            "`pip install 'vitruvian[detect]'`, or take `--detector detector-nano`"
+            "got no transformers library (5 or newer) that works with this torch; expected one for the published "
+            "detectors; run `pip install 'vitruvian[detect]'`, or take `--detector detector-nano`"
         ) from error
     network_type, config_type, backbone_type = kinds
     fields = config.fields

@@ -21,7 +21,8 @@ class TaskNetwork(nn.Module):
         self.add_module(self.head_name, Head(head, backbone.width))
 
     def forward(self, x_B3HW: Tensor) -> dict[str, Tensor]:
-        return {self.output_name: self.get_submodule(self.head_name)(self.backbone(x_B3HW))}
+        head = getattr(self, self.head_name)  # get_submodule() stops torch 2.6 from capturing the network
+        return {self.output_name: head(self.backbone(x_B3HW))}
 
 
 class FeatureNetwork(Backbone):
