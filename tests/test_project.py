@@ -16,7 +16,7 @@ FLOORS = {
     0: ("errors", "boxes", "cache", "stages", "bundled"),
     1: ("models", "tasks", "media", "hardware", "people", "plots", "following"),
     2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue", "readback"),
-    3: ("training", "running", "audit", "artefacts"),
+    3: ("training", "datasets", "running", "audit", "artefacts"),
     4: (
         *("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "loading", "importing"),
         *("videos", "progress", "run_document", "jobs", "coco", "precision_choice", "exporting", "compiled_loading"),

@@ -59,7 +59,7 @@ def test_pictures_that_fail_end_with_3(command: Command, folder: Path, tmp_path:
     [
         (["sapiens-pose-nano"], "expected MODEL DATA"),
         (["sapiens-pose-nano", "nowhere.json"], "nowhere.json"),
-        (["sapiens-pose-nano", "nowhere.json", "--task", "seg"], "--task seg"),
+        (["sapiens-pose-nano", "nowhere.json", "--task", "haste"], "--task haste"),
         (["sapiens-pose-nano", "nowhere.json", "--detector", "auto", "--boxes", "b.json"], "expected one of them"),
     ],
 )

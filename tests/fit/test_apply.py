@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import tolerances
 from fit.small_networks import Stack, Transformer, transformer_workload, workload_of
@@ -32,11 +34,22 @@ def gradients(module: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad for name, p in module.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("fields", [{}, {"trainable": "lora"}, {"precision": "autocast", "dtype": "bfloat16"}], ids=str)
-def test_checkpointed_gradients_are_equal(fields: dict[str, Any]) -> None:
+@pytest.mark.parametrize("checkpointing", ["blocks", "selective"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"trainable": "lora"},
+        {"precision": "autocast", "dtype": "bfloat16"},
+        {"precision": "pure", "dtype": "bfloat16"},
+        {"attention": "materialised"},
+    ],
+    ids=str,
+)
+def test_checkpointed_gradients_are_equal(fields: dict[str, Any], checkpointing: str) -> None:
     torch.manual_seed(0)
     plain = gradients(prepared(**fields))
-    checkpointed = gradients(prepared(checkpointing="blocks", **fields))
+    checkpointed = gradients(prepared(checkpointing=checkpointing, **fields))
     assert plain.keys() == checkpointed.keys()
     adapters = {name for name in plain if name.endswith((".down", ".up"))}
     for name in plain.keys() - adapters:  # adapters begin with random values
@@ -52,6 +65,31 @@ def test_checkpointing_recomputes_every_block() -> None:
             layer.norm.register_forward_hook(lambda *_: calls.append("block"))
         gradients(module)
         assert len(calls) == expected
+
+
+class Products(TorchDispatchMode):
+    """Counts what is computed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        self.counts[str(func.overloadpacket).removeprefix("aten.")] += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_selective_checkpointing_computes_no_product_twice() -> None:
+    counts = {}
+    for checkpointing in ("none", "selective", "blocks"):
+        module = prepared(checkpointing=checkpointing)
+        with Products() as products:
+            gradients(module)
+        counts[checkpointing] = products.counts
+    attention = "_scaled_dot_product_flash_attention_for_cpu"
+    assert counts["selective"]["addmm"] == counts["none"]["addmm"] < counts["blocks"]["addmm"]
+    assert counts["selective"][attention] == counts["none"][attention] == 4 < counts["blocks"][attention]
+    assert counts["selective"]["gelu"] == 8 == 2 * counts["none"]["gelu"], "the others are"
 
 
 @pytest.mark.parametrize(
@@ -142,6 +180,7 @@ def test_the_chunked_head_is_switched_where_it_is_offered() -> None:
     ("fields", "message"),
     [
         ({"checkpointing": "blocks"}, "checkpointing=blocks for a network without known repeated blocks"),
+        ({"checkpointing": "selective"}, "checkpointing=selective for a network without known repeated blocks"),
         ({"trainable": "lora"}, "trainable=lora"),
         ({"trainable": "half"}, "trainable=half"),
         ({"trainable": "head"}, "trainable=head for a network without known head"),

@@ -12,10 +12,13 @@ from vitruvian.cli.options import Accept, Batch, Budget, Device, Dtype, FlipTest
 from vitruvian.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from vitruvian.datasets.layouts import DenseKind
+    from vitruvian.evaluation.dense_run import DenseReport
     from vitruvian.evaluation.pose_run import PoseReport
     from vitruvian.predict import Model
 
-TASKS = ("pose",)
+DENSE: dict[str, DenseKind] = {"seg": "seg", "depth": "depth", "normal": "normal"}
+TASKS = ("pose", *DENSE)
 
 
 ModelName = Annotated[
@@ -23,9 +26,13 @@ ModelName = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Argument(metavar="DATA", help="COCO keypoint annotations (JSON), or a folder with them.", show_default=False),
+    typer.Argument(
+        metavar="DATA",
+        help="COCO keypoint annotations (JSON) or a folder with them; for other tasks a folder of samples.",
+        show_default=False,
+    ),
 ]
-Task = Annotated[str, typer.Option("--task", help="What is measured: pose.")]
+Task = Annotated[str, typer.Option("--task", help="What is measured: pose, seg, depth or normal.")]
 Pictures = Annotated[
     Path | None, typer.Option("--pictures", metavar="DIR", help="The pictures. (default: beside the annotations)")
 ]
@@ -36,6 +43,7 @@ Detector = Annotated[
     str | None,
     typer.Option("--detector", metavar="NAME", help="Find persons by this detector instead (auto: the embedded one)."),
 ]
+Frame = Annotated[str, typer.Option("--frame", help="Axes of true normals: camera (y down, z forward) or published.")]
 Results = Annotated[
     Path | None, typer.Option("--results", metavar="FILE", help="Measure this COCO results file; no model runs.")
 ]
@@ -49,6 +57,7 @@ def evaluate(
     boxes: Boxes = "truth",
     detector: Detector = None,
     results: Results = None,
+    frame: Frame = "camera",
     flip_test: FlipTest = False,
     device: Device = None,
     dtype: Dtype = None,
@@ -59,9 +68,13 @@ def evaluate(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Accuracy against annotations: AP and AR by keypoint similarity, and PCK (exit 3: some pictures failed)."""
+    """Accuracy against known truth: AP, AR, PCK; mIoU; AbsRel, RMSE; angles (exit 3: some pictures failed)."""
     if task not in TASKS:
-        raise UsageError(f"got --task {task}; expected one of {', '.join(TASKS)}; other tasks cannot be measured yet")
+        raise UsageError(f"got --task {task}; expected one of {', '.join(TASKS)}; name one of them")
+    if task != "pose":
+        _refuse_for(
+            task, {"--pictures": pictures, "--detector": detector, "--results": results, "--flip-test": flip_test}
+        )
     from vitruvian.cli.screen import ask_on_terminal, say
     from vitruvian.evaluation import pose_run
 
@@ -85,16 +98,26 @@ def evaluate(
         )
 
     if results is not None:
-        report = pose_run.evaluate_results(data or Path(model), results)
+        report: PoseReport | DenseReport = pose_run.evaluate_results(data or Path(model), results)
     elif data is None:
         raise UsageError(f"got {model} alone; expected MODEL DATA, or DATA --results FILE; name both")
+    elif task != "pose":
+        from vitruvian.evaluation.dense_run import evaluate_dense
+
+        report = evaluate_dense(load, data, DENSE[task], frame=frame)
     else:
         found = boxes if detector is None else pose_run.FOUND_BOXES
         report = pose_run.evaluate_model(load, data, pictures=pictures, boxes=found, flip_test=flip_test)
     _print(report, as_json=json)
 
 
-def _print(report: PoseReport, *, as_json: bool) -> None:
+def _refuse_for(task: str, given: dict[str, object]) -> None:
+    named = [name for name, value in given.items() if value]
+    if named:
+        raise UsageError(f"got {', '.join(named)} with --task {task}; expected them for pose alone; leave them out")
+
+
+def _print(report: PoseReport | DenseReport, *, as_json: bool) -> None:
     if as_json:
         from vitruvian.media.documents import json_text
 

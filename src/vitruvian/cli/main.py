@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vitruvian import __version__
-from vitruvian.cli import bench, cache, demo, doctor, eval, export, import_, models, plan, run, verify
+from vitruvian.cli import bench, cache, data, demo, doctor, eval, export, import_, models, plan, run, verify
 from vitruvian.errors import EXIT_OK, VitruvianError
 from vitruvian.media.names import printable
 
@@ -35,6 +35,7 @@ app.command()(verify.verify)
 app.command()(export.export)
 app.command("import")(import_.import_weights)
 app.command("eval")(eval.evaluate)
+app.add_typer(data.app, name="data")
 app.add_typer(cache.app, name="cache")
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_leaves
-from torch.utils.checkpoint import checkpoint
+from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selective_checkpoint_contexts
 
 from vitruvian.errors import UsageError
 from vitruvian.fit.knobs import Knobs, TrainingKnobs
@@ -25,6 +25,19 @@ from vitruvian.fit.precision import Precision, apply_precision
 from vitruvian.fit.workload import Workload
 
 Forward = Callable[..., Any]
+aten = torch.ops.aten
+_PRODUCTS = frozenset(
+    {
+        aten.mm,
+        aten.addmm,
+        aten.convolution,
+        aten._scaled_dot_product_flash_attention,
+        aten._scaled_dot_product_flash_attention_for_cpu,
+        aten._scaled_dot_product_efficient_attention,
+        aten._scaled_dot_product_cudnn_attention,
+    }
+)
+"""Operators whose results selective checkpointing keeps: products with weights, and fused attention."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,10 +74,10 @@ def apply_knobs(module: nn.Module, workload: Workload, knobs: Knobs) -> Applied:
         block = module.get_submodule(name)
         if training.attention == "materialised":
             _wrap(block, _with_materialised_attention)
-        if training.checkpointing == "blocks":
-            _wrap(block, _recomputed)
-    if training.checkpointing == "blocks" and not blocks:
-        raise _missing("checkpointing=blocks", "repeated blocks", "blocks")
+        if training.checkpointing != "none":
+            _wrap(block, _recomputed if training.checkpointing == "blocks" else _recomputed_but_products)
+    if training.checkpointing != "none" and not blocks:
+        raise _missing(f"checkpointing={training.checkpointing}", "repeated blocks", "blocks")
     if training.attention == "materialised":
         _wrap(module, _with_materialised_attention)
     if training.precision == "autocast":
@@ -124,6 +137,17 @@ def _wrap(module: nn.Module, how: Callable[[Forward], Forward]) -> None:
 
 def _recomputed(forward: Forward) -> Forward:
     return partial(checkpoint, forward, use_reentrant=False)
+
+
+def _recomputed_but_products(forward: Forward) -> Forward:
+    contexts = partial(create_selective_checkpoint_contexts, _kept)
+    return partial(checkpoint, forward, use_reentrant=False, context_fn=contexts)
+
+
+def _kept(context: Any, operator: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+    """What takes long is kept; scores of materialised attention are not: they take more than everything else."""
+    kept = getattr(operator, "overloadpacket", operator) in _PRODUCTS
+    return CheckpointPolicy.MUST_SAVE if kept else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 def _with_materialised_attention(forward: Forward) -> Forward:

@@ -14,8 +14,9 @@ class TrainingKnobs:
 
     precision: Literal["float32", "autocast", "pure"] = "float32"
     """autocast: float32 weights, computing in `Knobs.dtype`. pure: weights, gradients and optimiser state in it."""
-    checkpointing: Literal["none", "blocks"] = "none"
-    """blocks: activations inside repeated blocks are computed again in the backward pass."""
+    checkpointing: Literal["none", "blocks", "selective"] = "none"
+    """blocks: activations inside repeated blocks are computed again in the backward pass. selective: all but results of
+    products with weights and of fused attention, which take most of the time."""
     attention: Literal["fused", "materialised"] = "fused"
     optimizer: Literal["adamw", "adamw-foreach", "adamw-8bit"] = "adamw"
     """adamw is the fused one; foreach holds one more copy of what is trained during the step."""

@@ -47,6 +47,12 @@ MEASURES: tuple[Measure, ...] = (
         price="blocks computed twice",
     ),
     Measure(
+        knob="checkpointing",
+        value="selective",
+        label="checkpointed but for products",
+        price="norms, activations and sums of blocks computed twice",
+    ),
+    Measure(
         knob="parallel",
         value="fsdp",
         label="sharded",

@@ -1,0 +1,1 @@
+"""Training data in folders: finding, decoding, checking, augmenting and showing samples."""
