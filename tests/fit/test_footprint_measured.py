@@ -24,6 +24,15 @@ SHARE = {"float32": 0.005, "bfloat16": 0.025}
 """What predictions may be off by; oneDNN reorders weights for bfloat16 products, which is workspace and left out."""
 
 
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """That workspace grows with the threads, the rest does not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @contextmanager
 def allocations() -> Iterator[Callable[[], int]]:
     """Gives the most bytes that were alive at once, of those allocated within."""
