@@ -167,7 +167,7 @@ def _cell(value: object) -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", default="sapiens-seg-nano,sapiens-seg-0.3b")
-    parser.add_argument("--backends", default="eager,export,aoti,onnx,torchscript,onnx-int8,int8")
+    parser.add_argument("--backends", default="eager,export,aoti,onnx,torchscript,onnx-int8,int8,fp8")
     parser.add_argument("--dtypes", default="float32,bfloat16")
     parser.add_argument("--batches", default="1,4,16")
     parser.add_argument("--rounds", type=int, default=7)

@@ -8,12 +8,14 @@ import os
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+import small_artefacts
 from command import Command
 from vitruvian.hardware import probe
 from vitruvian.hardware.remembered import remember_compiler
@@ -71,3 +73,21 @@ def photos(tmp_path: Path) -> Path:
         noise = cv2.resize(rng.integers(0, 255, (6, 6, 3), dtype=np.uint8), size, interpolation=cv2.INTER_CUBIC)
         assert cv2.imwrite(str(folder / name), noise)
     return folder
+
+
+@pytest.fixture(scope="session")
+def native(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
+    """The tiny network as native code; compiling takes half a minute."""
+    return small_artefacts.once(tmp_path_factory, "native", partial(small_artefacts.artefact, backend="aoti"))
+
+
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
+    """The same as an exported program."""
+    return small_artefacts.once(tmp_path_factory, "program", partial(small_artefacts.artefact, backend="export"))
+
+
+@pytest.fixture(scope="session")
+def plain(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
+    """The same as weights alone, which needs no trust and belongs to every machine."""
+    return small_artefacts.once(tmp_path_factory, "plain", partial(small_artefacts.artefact, backend="eager"))

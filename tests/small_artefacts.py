@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from vitruvian import zoo
 from vitruvian.artefacts import trust
-from vitruvian.artefacts.aoti import _keeps_weights
+from vitruvian.artefacts.aoti import keeps_weights
 from vitruvian.artefacts.contract import Axis, TensorContract
 from vitruvian.artefacts.folder import seal
 from vitruvian.artefacts.ladder import RUNGS
@@ -82,7 +82,7 @@ def artefact(
     folder: Path, backend: Backend, *, seed: int = 1, with_post: bool = False, reuse: Path | None = None
 ) -> None:
     """Write one, known to this machine's ledger; `reuse` gives the compiled file."""
-    if backend == "aoti" and not _keeps_weights():
+    if backend == "aoti" and not keeps_weights():
         pytest.skip("this torch makes no native code that keeps its weights")
     folder.mkdir(parents=True)
     path = weight_file(folder.with_name(f"{folder.name}-source") / "tiny.safetensors", seed)

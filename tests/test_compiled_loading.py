@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,16 +46,6 @@ from vitruvian.tasks.base import Result
 from vitruvian.tasks.inside import InsideTask
 
 MANY = 7
-
-
-@pytest.fixture(scope="module")
-def native(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
-    return small_artefacts.once(tmp_path_factory, "native", partial(small_artefacts.artefact, backend="aoti"))
-
-
-@pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory, own_cache: None) -> Path:
-    return small_artefacts.once(tmp_path_factory, "plain", partial(small_artefacts.artefact, backend="eager"))
 
 
 @pytest.fixture(scope="module")

@@ -62,7 +62,7 @@ def _loader(path: Path, opening: Opening) -> Any:
     return loader_type(str(path), _MODEL, single_threaded, opening.calls_at_once, _index(opening))
 
 
-def _keeps_weights() -> bool:
+def keeps_weights() -> bool:
     """Whether weights can be handed to compiled code for good; torch 2.6 crashes or computes with freed memory."""
     loader_type: Any = torch._C._aoti.AOTIModelPackageLoader
     return "user_managed" in (loader_type.load_constants.__doc__ or "")
@@ -106,7 +106,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _missing(device: str) -> str:
-    if not _keeps_weights():
+    if not keeps_weights():
         return f"torch {torch.__version__} frees weights that compiled code still reads; install a newer one"
     if compiler_works(device):
         return ""

@@ -49,9 +49,10 @@ _DIFFERENCES: Mapping[Bond, Difference] = {
     "system": _system,
     "device": _device,
     "architecture": _architecture,
-    "instructions": _instructions,
     "torch": _torch,
+    "instructions": _instructions,
 }
+"""In the order they are said: another torch may name the same processor's instructions differently."""
 
 
 def differences(rung: Rung, made: Target, here: Target) -> tuple[str, ...]:

@@ -201,13 +201,10 @@ INT8 = Rung(
     missing=_int8_missing,
 )
 
-FP8 = Rung(
-    rounds=True,
+FP8 = replace(
+    INT8,
     name="fp8",
     what="matrices stored as float8, native code round them",
     build=partial(_build, fp8_config),
-    open=_open,
-    executes=True,
-    bonds=AOTI.bonds,
     missing=_fp8_missing,
 )

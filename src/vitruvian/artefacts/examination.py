@@ -22,8 +22,6 @@ from vitruvian.fit.quality import Quality, misses, worst
 BATCHES = (1, 2, 7)
 """Verified beside the largest planned one: alone, the smallest that is not, and one that divides nothing."""
 CHILD_SECONDS = 1800.0
-ROWS_BACK = 3
-"""Of a large batch only its first, middle and last row are compared: outputs of all would fill the memory."""
 
 
 class FreshProcessError(VitruvianError):
@@ -211,6 +209,7 @@ def fastest(candidates: Sequence[Candidate], inputs: tuple[Tensor, ...], rounds:
 
 
 def _rows(batch: int) -> list[int]:
+    """All rows of small batches; of large ones the first, middle and last: outputs of all would fill the memory."""
     if batch <= max(BATCHES):
         return list(range(batch))
     return sorted({0, batch // 2, batch - 1})

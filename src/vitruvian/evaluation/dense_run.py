@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from vitruvian.datasets.layouts import DenseKind, Sample, find_samples
-from vitruvian.datasets.targets import decode_sample
+from vitruvian.datasets.targets import IGNORE, decode_sample
 from vitruvian.errors import InputError, UsageError
 from vitruvian.evaluation.dense_accuracy import DepthTally, LabelTally, NormalTally, text_table
 from vitruvian.media.items import Entry, Failure
@@ -147,7 +147,7 @@ def _measured(model: Model, samples: list[Sample], task: DenseKind, tally: Tally
 def _check_labels(tally: Tally, true: np.ndarray) -> None:
     if not isinstance(tally, LabelTally):
         return
-    largest = int(true.max(where=true != 255, initial=0))
+    largest = int(true.max(where=true != IGNORE, initial=0))
     if largest >= tally.labels.count:
         raise InputError(
             f"holds the label {largest}; expected 0 to {tally.labels.count - 1} or 255, as the model's classes are "
