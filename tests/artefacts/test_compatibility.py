@@ -103,9 +103,8 @@ def test_the_sentence_names_both_sides_and_the_command() -> None:
     with pytest.raises(MismatchError) as error:
         require_match(BOUND, CPU, here, "mine", "sapiens-seg-1b")
     assert str(error.value) == (
-        "got the artefact mine, made for a processor with avx2, fma3, which paper CPU has not; for torch 2.13.0+cpu, "
-        "here is 2.6.0+cpu; expected one made here; leave --rebuild at auto, or: "
-        "vitruvian export sapiens-seg-1b -o DIR"
+        "got the artefact mine, made for torch 2.13.0+cpu, here is 2.6.0+cpu; for a processor with avx2, fma3, which "
+        "paper CPU has not; expected one made here; leave --rebuild at auto, or: vitruvian export sapiens-seg-1b -o DIR"
     )
     assert isinstance(error.value, RefusedError)
     assert error.value.exit_code == 5
