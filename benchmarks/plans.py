@@ -87,6 +87,7 @@ def _way(made: Plan) -> str:
         "pure": training.precision == "pure",
         training.trainable: training.trainable != "all",
         "ckpt": training.checkpointing == "blocks",
+        "sel": training.checkpointing == "selective",
         "host": training.state == "host",
         "8bit": training.optimizer == "adamw-8bit",
         "crop {}x{}".format(*made.knobs.input_hw or ()): made.knobs.input_hw != (1024, 768),

@@ -16,6 +16,7 @@ from torch import nn
 from vitruvian import zoo
 from vitruvian.errors import UsageError
 from vitruvian.fit.explain import plan_text
+from vitruvian.fit.settings import parse_settings
 from vitruvian.hardware import Cpu, Hardware
 from vitruvian.hardware.catalogue import MACHINES
 from vitruvian.planning import footprints_for, plan, workload_of
@@ -128,6 +129,37 @@ def test_any_module_can_be_planned() -> None:
     assert training.breakdown.optimizer_bytes > 0
 
 
+def test_what_lies_beside_the_network_is_in_every_row() -> None:
+    arguments: dict[str, Any] = {"train": "normal", "machine": "rtx-4090", "batch": 4}
+    plain = plan("sapiens-nano", **arguments)
+    beside = plan("sapiens-nano", **arguments, beside_bytes=10**9)
+    assert len(beside.rows) == len(plain.rows)
+    for row, before in zip(beside.rows, plain.rows, strict=True):
+        assert row.breakdown.results_bytes == before.breakdown.results_bytes + 10**9
+    assert beside.peak_bytes == plain.peak_bytes + 10**9
+    assert not plan("sapiens-nano", **arguments, beside_bytes=25 * 10**9).fits
+
+
+def test_a_workload_of_the_callers_is_planned_as_a_name_is() -> None:
+    workload = workload_of("sapiens-nano", train="normal")
+    made = plan(workload=workload, train=True, machine="rtx-4090", batch=4)
+    assert made == plan("sapiens-nano", train="normal", machine="rtx-4090", batch=4)
+    mine = plan(workload=replace(workload, name="mine", key=""), train=True, machine="rtx-4090", batch=4)
+    assert mine.workload == "mine"
+    assert mine.knobs == made.knobs
+    assert not any(row.label.startswith("as published") for row in mine.rows), "nobody published it"
+
+
+def test_released_gradients_are_taken_when_asked_for() -> None:
+    made = plan(
+        "sapiens-nano", train="normal", machine="rtx-4090", batch=4, settings=parse_settings(["gradients=released"])
+    )
+    assert made.fits
+    assert made.knobs.training is not None
+    assert (made.knobs.micro_batch, made.knobs.training.accumulation) == (4, 1)
+    assert any(decision.what == "gradients" for decision in made.decisions)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -140,8 +172,10 @@ def test_any_module_can_be_planned() -> None:
         {"model": "sapiens-seg-1b", "machine": "t4", "train": True},
         {"model": "sapiens-seg-1b", "machine": "t4", "budget": "some"},
         {"model": "sapiens-seg-1b", "machine": "t4", "gpus": 2},
+        {"model": "sapiens-seg-nano", "workload": zoo.find("sapiens-seg-nano").workload},
+        {"model": "sapiens-seg-nano", "machine": "t4", "beside_bytes": -1},
     ],
-    ids=str,
+    ids=lambda case: "-".join(case) + str([v for v in case.values() if isinstance(v, (str, int))]),
 )
 def test_what_cannot_be_planned_is_explained(arguments: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="expected"):

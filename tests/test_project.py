@@ -21,7 +21,7 @@ FLOORS = {
         *("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "loading", "importing"),
         *("videos", "progress", "run_document", "jobs", "coco", "precision_choice", "exporting", "compiled_loading"),
     ),
-    5: ("demo", "demo_fit", "kept", "doctor", "bench", "verification", "evaluation"),
+    5: ("demo", "demo_fit", "kept", "doctor", "bench", "verification", "evaluation", "finetuning"),
     6: ("cli", "__init__"),
     7: ("__main__",),
 }

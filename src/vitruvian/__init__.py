@@ -13,18 +13,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from vitruvian.artefacts.artefact import Artefact, open_artefact
     from vitruvian.exporting import export
+    from vitruvian.finetuning.road import finetune
     from vitruvian.fit.footprint import footprint
     from vitruvian.loading import load
     from vitruvian.planning import plan
     from vitruvian.predict import Model
 
 __version__ = "0.1.0.dev0"
-__all__ = ["Artefact", "Model", "__version__", "export", "footprint", "load", "open_artefact", "plan"]
+__all__ = ["Artefact", "Model", "__version__", "export", "finetune", "footprint", "load", "open_artefact", "plan"]
 
 _HOMES = {
     "Artefact": "vitruvian.artefacts.artefact",
     "Model": "vitruvian.predict",
     "export": "vitruvian.exporting",
+    "finetune": "vitruvian.finetuning.road",
     "footprint": "vitruvian.fit.footprint",
     "load": "vitruvian.loading",
     "open_artefact": "vitruvian.artefacts.artefact",

@@ -190,12 +190,11 @@ def _of_network(breakdown: Breakdown) -> int:
 
 def _on_the_road(footprint: Footprint, *, calls: int, beside_bytes: int) -> Footprint:
     """A footprint of several calls at once, with what lies beside the network."""
-    beside = Breakdown(results_bytes=beside_bytes)
     phases = tuple(
-        replace(phase, fixed=_active_times(phase.fixed, calls) + beside, per_item=_active_times(phase.per_item, calls))
+        replace(phase, fixed=_active_times(phase.fixed, calls), per_item=_active_times(phase.per_item, calls))
         for phase in footprint.phases
     )
-    return replace(footprint, phases=phases)
+    return replace(footprint, phases=phases).with_beside(beside_bytes)
 
 
 def _active_times(breakdown: Breakdown, calls: int) -> Breakdown:

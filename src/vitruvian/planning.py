@@ -51,6 +51,8 @@ def plan(
     batch: int | None = None,
     objective: str = "throughput",
     settings: Mapping[str, Any] | None = None,
+    beside_bytes: int = 0,
+    workload: Workload | None = None,
 ) -> Plan:
     """What a model takes on a machine, what fits and what that costs.
 
@@ -58,7 +60,7 @@ def plan(
         model: a catalogue name, the path of a weight file, or for training `sapiens-2b` and the like: the pretrained
             encoder with a fresh head.
         module: any module instead, with its tensor arguments in `example_inputs` (first axis: the batch).
-        train: the task to train for (pose, seg, depth, normal); True for a module; None: inference.
+        train: the task to train for (pose, seg, depth, normal); True for a module or workload; None: inference.
         machine: a catalogue name or a `Hardware`; None: this machine.
         budget: bytes or text such as `24GB`; None: what is free on the device.
         gpus: devices to train on together.
@@ -67,15 +69,19 @@ def plan(
         batch: inference: items per call; training: items per optimizer step (default: the published recipe's).
         objective: throughput, or latency: one item per call.
         settings: knobs to keep, as `vitruvian.fit.settings.parse_settings` reads them.
+        beside_bytes: what lies on the device beside the network all the time, in every way to run: pictures of a
+            loader on a CPU, an averaged copy of the weights.
+        workload: a network described by the caller, instead of a model or module: another number of classes.
 
     Raises:
-        UsageError: no such model, machine, device, task or knob.
+        UsageError: no such model, machine, device, task or knob, or knobs that exclude each other.
         RefusedError: a file that is no weight file of a known network.
     """
-    workload = workload_of(model, module=module, example_inputs=example_inputs, train=train)
+    workload = workload_of(model, module=module, example_inputs=example_inputs, train=train, workload=workload)
     settings = dict(settings or {})
     dtype = settings.pop("dtype", dtype)
-    job = PlanJob(
+    job = replace(
+        _job_of(workload),
         train=bool(train),
         device=device,
         budget_bytes=parse_size(budget) if isinstance(budget, str) else budget,
@@ -84,20 +90,28 @@ def plan(
         dtypes=None if dtype is None else (_one_of(DTYPES, "compute type", dtype),),
         objective=_one_of(get_args(Objective), "objective", objective),
         fixed=without_batch(settings),
-        offers=offers_of(workload),
-        input_hw=workload.input_hw,
-        patch_size=workload.patch_size,
-        parameters=_parameters(workload),
-        published=module is None,
         upsampled_bytes_per_item=0 if train else _upsampled_bytes(model),
     )
     hardware = machine_of(machine)
     if machine is None:
         hardware = with_rates(hardware, device or hardware.default_device)
-    return _made(workload, job, hardware, measured_here=machine is None)
+    return _made(workload, job, hardware, measured_here=machine is None, beside_bytes=beside_bytes)
 
 
-def _made(workload: Workload, job: PlanJob, hardware: Hardware, *, measured_here: bool) -> Plan:
+def _job_of(workload: Workload) -> PlanJob:
+    """What the network itself says of a job."""
+    return PlanJob(
+        offers=offers_of(workload),
+        input_hw=workload.input_hw,
+        patch_size=workload.patch_size,
+        parameters=_parameters(workload),
+        published=bool(workload.key),
+    )
+
+
+def _made(workload: Workload, job: PlanJob, hardware: Hardware, *, measured_here: bool, beside_bytes: int) -> Plan:
+    if beside_bytes < 0:
+        raise UsageError(f"got beside_bytes={beside_bytes}; expected 0 or more; leave it out for none")
     device = job.device or hardware.default_device
     kind = hardware.device(device).kind
     alike = {
@@ -109,14 +123,15 @@ def _made(workload: Workload, job: PlanJob, hardware: Hardware, *, measured_here
     # Training traces take seconds each; the published ones are known to be wanted, so they run beside the others.
     published = published_training(job) if job.train and job.published else ()
     ahead = Ahead(workload, [_plain(rung.knobs, workload) for rung in published], kind)
-    footprints = footprints_for(workload, kind, ahead)
+    footprints = _beside(footprints_for(workload, kind, ahead), beside_bytes)
     try:
         made = make_plan(footprints, job, hardware, calibration, {} if slow else alike)
     finally:
         ahead.close()
     if made.fits or made.smallest_machine or kind != "cpu":
         return made
-    return replace(made, smallest_machine=smallest_machine(footprints_for(workload, "cuda"), job, others))
+    elsewhere = _beside(footprints_for(workload, "cuda"), beside_bytes)
+    return replace(made, smallest_machine=smallest_machine(elsewhere, job, others))
 
 
 def footprints_for(workload: Workload, kind: str, ahead: Ahead | None = None) -> Footprints:
@@ -130,6 +145,10 @@ def footprints_for(workload: Workload, kind: str, ahead: Ahead | None = None) ->
         return replace(of(plain), knobs=knobs)
 
     return footprints
+
+
+def _beside(plain: Footprints, beside_bytes: int) -> Footprints:
+    return lambda knobs: plain(knobs).with_beside(beside_bytes)
 
 
 def _plain(knobs: Knobs, workload: Workload) -> Knobs:
@@ -171,14 +190,18 @@ def workload_of(
     module: nn.Module | None = None,
     example_inputs: tuple[Tensor, ...] | None = None,
     train: str | bool | None = None,
+    workload: Workload | None = None,
 ) -> Workload:
-    """What a planner sees of a name, a file or a module.
+    """What a planner sees of a name, a file or a module; a workload is what it sees.
 
     Raises:
-        UsageError: neither or both of model and module, no such name or task.
+        UsageError: none or several of model, module and workload, no such name or task.
     """
-    if (model is None) == (module is None):
-        raise UsageError("got no model, or a name and a module; expected one of them; try plan('sapiens-seg-1b')")
+    given = sum(one is not None for one in (model, module, workload))
+    if given != 1:
+        raise UsageError(f"got {given} of model, module and workload; expected one; try plan('sapiens-seg-1b')")
+    if workload is not None:
+        return workload
     if module is not None:
         return Workload.from_module(module, example_inputs or ())
     assert model is not None

@@ -60,15 +60,16 @@ def footprint(knobs: Knobs) -> Footprint:
     copies = (training.parallel == "ddp") + (training.optimizer == "adamw-foreach")
     fixed = Breakdown(
         weights_bytes=held * PARAMETERS // shards,
-        gradients_bytes=round(share * held * PARAMETERS) // shards,
+        gradients_bytes=0 if training.gradients == "released" else round(share * held * PARAMETERS) // shards,
         optimizer_bytes=0 if training.state == "host" else state,
         workspace_bytes=round(copies * share * 4 * PARAMETERS),
         process_bytes=GB // 2,
     )
-    activations = 10 * GB * tokens * width / 4 * (0.2 if training.checkpointing == "blocks" else 1)
-    activations *= 2 if training.attention == "materialised" else 1
-    flops = 3e12 * tokens * (4 / 3 if training.checkpointing == "blocks" else 1)
-    per_item = Breakdown(activations_bytes=round(activations * (0.1 if training.trainable == "head" else 1)))
+    kept = {"none": 1.0, "selective": 0.7, "blocks": 0.2}[training.checkpointing]
+    per_item_bytes = 10 * GB * tokens * width / 4 * kept
+    per_item_bytes *= 2 if training.attention == "materialised" else 1
+    flops = 3e12 * tokens * {"none": 1.0, "selective": 1.02, "blocks": 4 / 3}[training.checkpointing]
+    per_item = Breakdown(activations_bytes=round(per_item_bytes * (0.1 if training.trainable == "head" else 1)))
     return _footprint(
         knobs, fixed, per_item, flops, operators=3000, host_bytes=state if training.state == "host" else 0
     )

@@ -10,7 +10,8 @@ import pytest
 
 from fit.small_networks import DEPTH, WIDTH, Stack, transformer_workload, workload_of
 from vitruvian import zoo
-from vitruvian.fit.footprint.derive import STATE_8BIT_BYTES, footprint_of
+from vitruvian.fit.footprint import derive
+from vitruvian.fit.footprint.derive import ROUNDING_BYTES, STATE_8BIT_BYTES, footprint_of
 from vitruvian.fit.footprint.lines import Recording
 from vitruvian.fit.footprint.record import record, traced
 from vitruvian.fit.footprint.values import Breakdown, Footprint
@@ -59,6 +60,50 @@ def test_state_on_the_host_comes_back_parameter_by_parameter() -> None:
     assert phase(away, "forward").optimizer_bytes == 0
     assert phase(away, "step").optimizer_bytes == pytest.approx(2 * 2 * WEIGHTS / DEPTH, rel=0.01)
     assert (away.host_bytes, plain.host_bytes) == (2 * WEIGHTS + 512 * DEPTH, 0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "piece", "elements"),
+    [
+        ({}, 1 << 22, WIDTH * WIDTH),
+        ({}, 1 << 10, 1 << 10),
+        ({"state": "host"}, 1 << 22, WIDTH * WIDTH),
+        ({"parallel": "fsdp", "gpus": 2}, 1 << 22, WIDTH * WIDTH // 2),
+    ],
+)
+def test_bfloat16_weights_are_rounded_piece_by_piece(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any], piece: int, elements: int
+) -> None:
+    monkeypatch.setattr(derive, "PIECE_ELEMENTS", piece)
+    pure = footprint_of(recorded(), Knobs(dtype="bfloat16", training=TrainingKnobs(precision="pure", **fields)))
+    plain = footprint(**fields)
+    for name in ("forward", "backward"):
+        assert phase(pure, name).workspace_bytes == phase(plain, name).workspace_bytes
+    assert phase(pure, "step").workspace_bytes - phase(plain, "step").workspace_bytes == ROUNDING_BYTES * elements
+
+
+def test_8_bit_state_rounds_within_its_own_scratch() -> None:
+    fields: dict[str, Any] = {"optimizer": "adamw-8bit"}
+    pure = footprint_of(recorded(), Knobs(dtype="bfloat16", training=TrainingKnobs(precision="pure", **fields)))
+    assert phase(pure, "step") == phase(footprint(**fields), "step")
+
+
+@pytest.mark.parametrize(
+    ("fields", "part", "more_bytes"),
+    [
+        ({"state": "host"}, "optimizer_bytes", 2 * 2 * WIDTH * WIDTH * 4),
+        ({"optimizer": "adamw-8bit"}, "workspace_bytes", 8 * WIDTH * WIDTH),
+        ({"precision": "pure"}, "workspace_bytes", ROUNDING_BYTES * WIDTH * WIDTH),
+    ],
+)
+def test_updates_of_released_gradients_need_what_a_step_needs(
+    fields: dict[str, Any], part: str, more_bytes: int
+) -> None:
+    knobs = Knobs(training=TrainingKnobs(gradients="released"))
+    recording = record(workload_of(Stack(), WIDTH), knobs, "cuda")
+    made = footprint_of(recording, Knobs(training=TrainingKnobs(gradients="released", **fields)))
+    more = getattr(phase(made, "update"), part) - getattr(phase(made, "backward"), part)
+    assert more == pytest.approx(more_bytes, rel=0.02)
 
 
 def test_on_a_processor_there_is_nowhere_to_go() -> None:

@@ -57,6 +57,13 @@ def lines(first: Timeline, second: Timeline, batches: tuple[int, int]) -> list[t
     return sorted((line.operator, line.fixed[at], line.per_item[at]) for line in found)
 
 
+def test_spans_of_one_phase_are_one_phase() -> None:
+    first, second = timeline(("a", 4), ("b", 2), ("c", 6)), timeline(("a", 6), ("b", 3), ("c", 8))
+    for made in (first, second):
+        made.spans[:] = [("all", 0, 1), ("all", 1, 2), ("all", 2, 3)]
+    assert lines(first, second, (2, 3)) == [("c", 2, 2)], "what another span exceeds is dropped"
+
+
 def test_lines_go_through_both_runs_and_lower_ones_are_dropped() -> None:
     first = timeline(("a", 120), ("b", 210), ("c", 30))
     second = timeline(("a", 130), ("b", 310), ("c", 40))

@@ -14,10 +14,13 @@ from torch.profiler import ProfilerActivity, profile
 
 from fit.small_networks import Transformer, workload_of
 from vitruvian.fit.apply import apply_knobs
+from vitruvian.fit.footprint.derive import PIECE_ELEMENTS, ROUNDING_BYTES
 from vitruvian.fit.footprint.trace import trace
 from vitruvian.fit.footprint.values import Breakdown, Footprint
 from vitruvian.fit.knobs import Knobs, TrainingKnobs
 from vitruvian.fit.workload import Workload
+from vitruvian.training import careful_adamw
+from vitruvian.training.release import GradientRelease
 
 BATCH, TOKENS, WIDTH, DEPTH = 4, 96, 128, 8
 SHARE = {"float32": 0.005, "bfloat16": 0.025}
@@ -86,6 +89,40 @@ def test_checkpointed_steps_take_what_is_predicted(checkpointing: Any, attention
     held = sum(parameter.nbytes for parameter in module.parameters()) + BATCH * TOKENS * WIDTH * 4
     predicted = predicted_bytes(trace(workload, knobs)) - held
     assert measured_bytes(module, workload, knobs) == pytest.approx(predicted, rel=SHARE[dtype])
+
+
+@pytest.mark.parametrize(
+    ("dtype", "fields"), [("float32", {}), ("float32", {"checkpointing": "blocks"}), ("bfloat16", {})], ids=str
+)
+def test_steps_that_release_gradients_take_what_is_predicted(dtype: Any, fields: dict[str, Any]) -> None:
+    precision: Any = "float32" if dtype == "float32" else "autocast"
+    knobs = Knobs(dtype=dtype, training=TrainingKnobs(precision=precision, gradients="released", **fields))
+    module = Transformer(DEPTH, WIDTH)
+    workload = replace(workload_of(module, TOKENS, WIDTH), blocks=("layers.*",), head=("head",))
+    predicted = predicted_bytes(trace(workload, knobs))
+    held = sum(parameter.nbytes for parameter in module.parameters()) + BATCH * TOKENS * WIDTH * 4
+    applied = apply_knobs(module, workload, knobs)
+    release = GradientRelease(torch.optim.AdamW(applied.trained, fused=True))
+    x = torch.randn(BATCH, TOKENS, WIDTH)
+    module(x).float().sum().backward()  # makes the state
+    release.take_norm()
+    with allocations() as peak_bytes:
+        module(x).float().sum().backward()
+    # Each checkpointed block keeps the state of the random number generator: nothing beside gradients, but seen here.
+    states_bytes = DEPTH * torch.get_rng_state().nbytes if fields else 0
+    assert peak_bytes() == pytest.approx(predicted - held + states_bytes, rel=SHARE[dtype])
+
+
+@pytest.mark.parametrize("elements", [1 << 12, PIECE_ELEMENTS + 4096])
+def test_rounding_takes_what_is_predicted(elements: int) -> None:
+    assert PIECE_ELEMENTS == careful_adamw.PIECE
+    weight = nn.Parameter(torch.zeros(elements, dtype=torch.bfloat16))
+    weight.grad = torch.ones_like(weight)
+    optimizer = careful_adamw.CarefulAdamW([{"params": [weight], "weight_decay": 0.1}], lr=1e-3)
+    optimizer.step()  # makes the state
+    with allocations() as peak_bytes:
+        optimizer.step()
+    assert peak_bytes() == pytest.approx(ROUNDING_BYTES * min(elements, PIECE_ELEMENTS), rel=0.01)
 
 
 def test_selective_checkpointing_lies_between() -> None:

@@ -61,6 +61,20 @@ def test_training_of_a_stack() -> None:
     assert footprint.flops_per_item == (3 * DEPTH - 1) * 2 * WIDTH * WIDTH, "the input needs no gradient"
 
 
+def test_released_gradients_are_there_one_at_a_time() -> None:
+    workload = workload_of(Stack(), WIDTH)
+    kept, released = trace(workload, training()), trace(workload, training(gradients="released"))
+    assert [phase.name for phase in released.phases] == ["forward", "update", "backward"]
+    for phase in released.phases:
+        assert phase.fixed.gradients_bytes <= WEIGHTS // DEPTH
+    assert by_name(released, "update").fixed.gradients_bytes == WEIGHTS // DEPTH
+    state = by_name(kept, "forward").fixed.optimizer_bytes
+    assert by_name(released, "forward").fixed.optimizer_bytes == state
+    assert by_name(released, "update").fixed.optimizer_bytes < state + WEIGHTS // DEPTH
+    assert kept.peak_bytes(1) - released.peak_bytes(1) > 0.7 * WEIGHTS
+    assert released.flops_per_item == kept.flops_per_item
+
+
 def test_foreach_holds_one_more_copy_of_the_parameters_in_the_step() -> None:
     fused, foreach = (
         by_name(trace(workload_of(Stack(), WIDTH), training(optimizer=name)), "step").fixed.optimizer_bytes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -63,6 +64,24 @@ def test_each_measure_of_training_costs_time() -> None:
     plain = training()
     assert training(checkpointing="blocks") < plain
     assert training(state="host") < plain
+
+
+def test_blocks_are_computed_twice_and_selective_ones_nearly_not() -> None:
+    none, selective, blocks = (training(checkpointing=how) for how in ("none", "selective", "blocks"))
+    assert 0.95 * none < selective < none
+    assert blocks < 0.9 * none
+
+
+def test_checkpointing_takes_the_hosts_time() -> None:
+    idle = with_rates(1e6, 1e6)
+    none, selective, blocks = (training(device=idle, checkpointing=how) for how in ("none", "selective", "blocks"))
+    assert none / blocks == pytest.approx(2.5 / 1.5, rel=0.02)
+    assert none / selective == pytest.approx(3.6 / 1.5, rel=0.02)
+
+
+@pytest.mark.parametrize("fields", [{}, {"precision": "pure"}, {"state": "host"}])
+def test_released_gradients_are_read_as_often_as_kept_ones(fields: dict[str, Any]) -> None:
+    assert training(gradients="released", **fields) == pytest.approx(training(**fields), rel=1e-3)
 
 
 def test_accumulation_spreads_the_step() -> None:

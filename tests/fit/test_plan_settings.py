@@ -23,6 +23,7 @@ from vitruvian.fit.settings import parse_settings, setting_kinds, without_batch
         ("optimizer=adamw-8bit", {"optimizer": "adamw-8bit"}),
         ("dtype=float16", {"dtype": "float16"}),
         ("trainable=all", {"trainable": "all"}),
+        ("gradients=released", {"gradients": "released"}),
     ],
 )
 def test_values_get_the_type_of_their_knob(pair: str, expected: dict[str, Any]) -> None:
@@ -40,6 +41,7 @@ def test_values_get_the_type_of_their_knob(pair: str, expected: dict[str, Any]) 
         "micro_batch=0",
         "micro_batch=-1",
         "trainable=none",
+        "gradients=dropped",
     ],
 )
 def test_what_cannot_be_read_is_explained(pair: str) -> None:

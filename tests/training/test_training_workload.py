@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -51,6 +52,81 @@ def test_a_network_of_the_task_goes_on_as_it_is() -> None:
 def test_unknown_tasks_are_refused() -> None:
     with pytest.raises(UsageError, match="pose, seg, depth, normal"):
         training_workload(zoo.find("sapiens-pretrain-0.3b"), "features")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "task", "channels", "padding"),
+    [
+        ("sapiens-pretrain-1b", "pose", 133, 2),
+        ("sapiens-pretrain-1b", "seg", 20, 2),
+        ("sapiens-pretrain-1b", "seg", 5, "corner"),
+        ("sapiens-seg-1b-lip20", "seg", 5, 2),  # goes on with the padding it was trained with
+        ("sapiens-normal-1b", "seg", 2, "corner"),
+        ("sapiens-pretrain-nano", "pose", 308, "corner"),
+        ("sapiens-depth-1b", "depth", 1, "corner"),
+    ],
+)
+def test_the_last_layer_has_the_channels_asked_for(name: str, task: HeadKind, channels: int, padding: object) -> None:
+    spec = zoo.find(name)
+    config, usual = training_config(spec, task, channels), training_config(spec, task)
+    assert config.head is not None
+    assert usual.head is not None
+    assert config.head == replace(usual.head, channels=channels)
+    assert config.backbone == replace(usual.backbone, patch_padding=padding)
+    assert (
+        training_workload(spec, task, channels).build().state_dict().keys() == build_network(config).state_dict().keys()
+    )
+    assert (training_workload(spec, task, channels).key == training_workload(spec, task).key) is (config == usual)
+
+
+@pytest.mark.parametrize(
+    ("task", "channels", "expected"),
+    [
+        ("pose", 18, "17 or 133 or 308"),
+        ("seg", 1, "2 classes or more"),
+        ("seg", 0, "2 classes or more"),
+        ("depth", 2, "expected 1;"),
+        ("normal", 4, "expected 3;"),
+    ],
+)
+def test_other_channels_are_refused(task: HeadKind, channels: int, expected: str) -> None:
+    with pytest.raises(UsageError, match=expected):
+        training_config(zoo.find("sapiens-pretrain-0.3b"), task, channels)
+
+
+def test_a_network_of_ones_own_keeps_its_channels() -> None:
+    spec = zoo.find("sapiens-pose-nano")
+    config = zoo.sapiens_config(spec)
+    assert config.head is not None
+    own = replace(config, head=replace(config.head, channels=21))
+    for channels in (None, 21):
+        assert training_config(replace(spec, config=own), "pose", channels) == own
+
+
+def test_a_nano_trunk_gets_a_nano_head_wherever_it_comes_from() -> None:
+    spec = zoo.find("sapiens-pretrain-nano")
+    for base in (spec, replace(spec, files=())):
+        assert training_config(base, "normal") == zoo.find("sapiens-normal-nano").config
+
+
+@pytest.mark.parametrize("name", ["sapiens-normal-1b", "sapiens-depth-1b"])
+def test_a_crop_keeps_the_padding_and_another_patch_does_not(name: str) -> None:
+    spec = zoo.find(name)
+    task, backbone = spec.task, zoo.sapiens_config(spec).backbone
+    assert task == "normal" or task == "depth"
+    cropped = training_config(spec, task, input_hw=(512, 384)).backbone
+    assert cropped == replace(backbone, input_hw=(512, 384))
+    assert cropped.grid_hw() == (32, 24)
+    coarse = training_config(spec, task, patch_size=32).backbone
+    assert coarse == replace(backbone, patch=32, patch_padding="corner")
+    workload = training_workload(spec, task, input_hw=(512, 384), patch_size=8)
+    assert (workload.input_hw, workload.patch_size) == ((512, 384), 8)
+
+
+@pytest.mark.parametrize(("input_hw", "patch_size"), [((500, 384), None), ((0, 384), None), (None, 20), (None, 0)])
+def test_crops_are_multiples_of_the_patch(input_hw: tuple[int, int] | None, patch_size: int | None) -> None:
+    with pytest.raises(UsageError, match="multiples"):
+        training_workload(zoo.find("sapiens-normal-0.3b"), "normal", input_hw=input_hw, patch_size=patch_size)
 
 
 @pytest.mark.parametrize("task", TASKS)

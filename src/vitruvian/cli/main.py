@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from vitruvian import __version__
-from vitruvian.cli import bench, cache, data, demo, doctor, eval, export, import_, models, plan, run, verify
+from vitruvian.cli import bench, cache, data, demo, doctor, eval, export, finetune, import_, models, plan, run, verify
 from vitruvian.errors import EXIT_OK, VitruvianError
 from vitruvian.media.names import printable
 
@@ -33,6 +33,7 @@ app.command()(plan.plan)
 app.command()(bench.bench)
 app.command()(verify.verify)
 app.command()(export.export)
+app.command()(finetune.finetune)
 app.command("import")(import_.import_weights)
 app.command("eval")(eval.evaluate)
 app.add_typer(data.app, name="data")

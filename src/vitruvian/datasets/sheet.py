@@ -19,9 +19,10 @@ from vitruvian.datasets.targets import IGNORE, Decoded
 from vitruvian.media.atomic import write_atomic
 from vitruvian.media.png import encode_png
 from vitruvian.tasks import drawing
-from vitruvian.tasks.id_drawing import draw_boxes, id_colour
+from vitruvian.tasks.id_drawing import draw_boxes
 from vitruvian.tasks.labels import LABEL_SETS, KeypointSet, LabelSet, label_set
 from vitruvian.tasks.normal import CAMERA, NormalFrame
+from vitruvian.tasks.own_labels import labels_of
 
 TILE_HEIGHT = 360
 COLUMNS = 3
@@ -96,10 +97,7 @@ def shown_classes(classes: int | None, labels_HW: np.ndarray) -> LabelSet:
     if classes in LABEL_SETS.values() and classes is not None:
         return label_set(classes)
     seen = labels_HW[labels_HW != IGNORE]
-    count = max(classes or 1, int(seen.max()) + 1 if len(seen) else 1)
-    palette = ((0, 0, 0), *(id_colour(index) for index in range(1, count)))
-    names = ("background", *(f"class {index}" for index in range(1, count)))
-    return LabelSet(name="classes", names=names, palette=palette, flip_pairs=(), class_weights=None)
+    return labels_of(max(classes or 1, int(seen.max()) + 1 if len(seen) else 1))
 
 
 def hatched(image_HW3: np.ndarray, where_HW: np.ndarray) -> np.ndarray:

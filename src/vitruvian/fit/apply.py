@@ -70,6 +70,26 @@ def apply_knobs(module: nn.Module, workload: Workload, knobs: Knobs) -> Applied:
     if training.precision == "pure":
         apply_precision(module, Precision(dtype=knobs.dtype, islands=workload.islands))
     _choose_trained(module, workload, training, blocks)
+    _wrap_all(module, knobs, training, blocks)
+    return Applied(blocks=blocks, trained=tuple(p for p in module.parameters() if p.requires_grad))
+
+
+def rewrap(module: nn.Module, workload: Workload, knobs: Knobs) -> None:
+    """Bring a module that training knobs were put into effect on under others that differ in how it computes alone.
+
+    Weights stay as they are, and so does what learns: checkpointing, attention and the compute type of autocast change.
+
+    Raises:
+        UsageError: checkpointing of a network without repeated blocks.
+    """
+    assert knobs.training is not None
+    for part in module.modules():
+        vars(part).pop("forward", None)
+    _wrap_all(module, knobs, knobs.training, blocks_of(module, workload))
+
+
+def _wrap_all(module: nn.Module, knobs: Knobs, training: TrainingKnobs, blocks: tuple[str, ...]) -> None:
+    """What changes how a module computes."""
     for name in blocks:
         block = module.get_submodule(name)
         if training.attention == "materialised":
@@ -82,7 +102,6 @@ def apply_knobs(module: nn.Module, workload: Workload, knobs: Knobs) -> Applied:
         _wrap(module, _with_materialised_attention)
     if training.precision == "autocast":
         _wrap(module, partial(_under_autocast, dtype=Precision(dtype=knobs.dtype).torch_dtype))
-    return Applied(blocks=blocks, trained=tuple(p for p in module.parameters() if p.requires_grad))
 
 
 def loss_of(workload: Workload, outputs: Any) -> Tensor:

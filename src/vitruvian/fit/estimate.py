@@ -7,8 +7,10 @@ is measured, so rows of one table compare better than they predict.
 
 from __future__ import annotations
 
+from vitruvian.fit.footprint.derive import STATE_8BIT_BYTES
 from vitruvian.fit.footprint.values import Breakdown, Footprint
 from vitruvian.fit.knobs import Knobs, TrainingKnobs
+from vitruvian.fit.ladder import WEIGHT_BYTES
 from vitruvian.hardware import Accelerator, Device, Rates
 
 ARITHMETIC_SHARE = {"spec sheet": 0.5, "assumed": 0.5, "measured": 0.85}
@@ -16,8 +18,10 @@ ARITHMETIC_SHARE = {"spec sheet": 0.5, "assumed": 0.5, "measured": 0.85}
 BANDWIDTH_SHARE = 0.7
 LAUNCH_S = {"cuda": 6e-6, "cpu": 3e-6, "mps": 20e-6, "xpu": 10e-6}
 """Host time per operator; a device that computes slower than this never waits for it."""
-TRAINING_LAUNCH_FACTOR = 1.5
-"""Autograd's bookkeeping per operator."""
+TRAINING_LAUNCH_FACTOR = {"none": 1.5, "blocks": 2.5, "selective": 3.6}
+"""Autograd's bookkeeping per operator, by checkpointing: checkpointed blocks take 1.0 ms of the host's time each,
+selectively checkpointed ones 2.0 ms (24 blocks of width 64 under autocast on one thread of a CPU), spread over the
+operators of a 2b step."""
 HOST_LINK_BYTES_S = ((9, 0, 40e9), (8, 0, 22e9), (0, 0, 11e9))
 """Effective speed to the host by CUDA compute capability: PCIe 5, 4 and 3; links between cards count as much, because
 faster ones are not everywhere."""
@@ -35,14 +39,15 @@ def items_per_s(footprint: Footprint, knobs: Knobs, device: Device) -> float | N
     bandwidth = rates.bandwidth_gb_s * 1e9 * BANDWIDTH_SHARE
     # Weights are read once per call whatever the batch: it is what makes tiny batches slow on fast devices.
     traffic_s = (footprint.bytes_moved_per_item * batch + held.weights_bytes) / bandwidth
-    launches_s = footprint.operators * LAUNCH_S.get(device.kind, 10e-6) * (TRAINING_LAUNCH_FACTOR if training else 1)
+    launch_factor = TRAINING_LAUNCH_FACTOR[training.checkpointing] if training else 1
+    launches_s = footprint.operators * LAUNCH_S.get(device.kind, 10e-6) * launch_factor
     pass_s = max(arithmetic_s + traffic_s, launches_s)
     if training is None:
         return _rounded(batch / pass_s)
     link = _link_bytes_s(device)
     pass_s += _gather_bytes(held, training) / link
     # One optimizer step: gradients read, weights and state read and written.
-    update_s = (3 * held.gradients_bytes + 2 * held.optimizer_bytes) / bandwidth
+    update_s = (3 * _trained_bytes(held, footprint.host_bytes, knobs) + 2 * held.optimizer_bytes) / bandwidth
     step_s = update_s + _step_transfer_bytes(held, footprint.host_bytes, training) / link
     return _rounded(training.gpus * batch / (pass_s + step_s / training.accumulation))
 
@@ -63,6 +68,16 @@ def _held(footprint: Footprint) -> Breakdown:
         gradients_bytes=max(fixed.gradients_bytes for fixed in phases),
         optimizer_bytes=max(fixed.optimizer_bytes for fixed in phases),
     )
+
+
+def _trained_bytes(held: Breakdown, host_bytes: int, knobs: Knobs) -> int:
+    """Of all gradients; where they are dropped one by one, the state tells how many there were."""
+    training = knobs.training
+    if training is None or training.gradients == "kept":
+        return held.gradients_bytes
+    width = WEIGHT_BYTES[knobs.dtype] if training.precision == "pure" else 4
+    state_width = STATE_8BIT_BYTES if training.optimizer == "adamw-8bit" else 2 * width
+    return round((held.optimizer_bytes + host_bytes) / state_width * width)
 
 
 def _step_transfer_bytes(held: Breakdown, host_bytes: int, training: TrainingKnobs) -> int:

@@ -25,6 +25,9 @@ class TrainingKnobs:
     trainable: Literal["all", "lora", "half", "head"] = "all"
     """lora: low-rank adapters on the linear layers of the blocks, and the head. half: the later half of the blocks and
     the head."""
+    gradients: Literal["kept", "released"] = "kept"
+    """released: each is applied as it is made, then dropped; without clipping, accumulation, float16's loss scaling or
+    other processes, which need all gradients at once."""
     accumulation: int = 1
     """Micro-batches per optimiser step."""
     gpus: int = 1

@@ -98,8 +98,9 @@ def least_bytes(parameters: int, knobs: Knobs) -> tuple[int, int, int]:
     weights = parameters * width // shards
     if training.trainable != "all":
         return weights, 0, 0
+    gradients = 0 if training.gradients == "released" else weights
     state = 0 if training.state == "host" else 2 if training.optimizer == "adamw-8bit" else 2 * width
-    return weights, weights, parameters * state // shards
+    return weights, gradients, parameters * state // shards
 
 
 def thrift(knobs: Knobs) -> tuple[int, ...]:
@@ -112,7 +113,8 @@ def thrift(knobs: Knobs) -> tuple[int, ...]:
         WEIGHT_BYTES[knobs.dtype] if training.precision == "pure" else 4,
         0 if training.parallel == "fsdp" else 1,
         0 if training.state == "host" else 1 if training.optimizer == "adamw-8bit" else 2,
-        0 if training.checkpointing == "blocks" else 1,
+        0 if training.gradients == "released" else 1,
+        ("blocks", "selective", "none").index(training.checkpointing),
     )
 
 
@@ -168,17 +170,21 @@ def _heads(job: PlanJob, device: Device) -> tuple[bool, ...]:
 
 def _training(job: PlanJob, device: Device, dtypes: tuple[Dtype, ...]) -> Iterator[_Way]:
     dtype: Dtype = dtypes[0]
+    if job.fixed.get("gradients") == "released" and dtype == "float16":
+        dtype = "float32"  # float16's loss scaling needs all gradients at once
     if dtype == "float32" and job.fixed.get("precision") in ("autocast", "pure"):
         dtype = "bfloat16"
     base = TrainingKnobs(precision="float32" if dtype == "float32" else "autocast", gpus=job.gpus)
     host = isinstance(device, Accelerator) and not device.shares_host_memory
     pure = _pure_type(job, device, dtypes)
     pure_remark = EMULATED if pure is not None and device.support(pure) == "emulated" else ""
+    # The way between is offered where everything learns: each costs a trace.
+    recomputed = ("none", "selective", "blocks") if "blocks" in job.offers else ("none",)
 
     def ways(tier: int, start: TrainingKnobs, compute: Dtype, *, offload: bool, remark: str = "") -> Iterator[_Way]:
         for parallel in ("ddp", "fsdp") if job.gpus > 1 else ("none",):
             for state in ("device", "host") if offload and host else ("device",):
-                for checkpointing in ("none", "blocks") if "blocks" in job.offers else ("none",):
+                for checkpointing in recomputed if start.trainable == "all" else recomputed[::2]:
                     turned: dict[str, Any] = {"parallel": parallel, "state": state, "checkpointing": checkpointing}
                     yield tier, compute, replace(start, **turned), False, remark
 

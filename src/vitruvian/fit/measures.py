@@ -72,6 +72,13 @@ MEASURES: tuple[Measure, ...] = (
         alters=True,
     ),
     Measure(
+        knob="gradients",
+        value="released",
+        label="gradients released",
+        price="no clipping, no accumulation",
+        alters=True,
+    ),
+    Measure(
         knob="precision",
         value="pure",
         label="",

@@ -19,6 +19,7 @@ from vitruvian.fit.patches import patch_remark, patch_rows
 from vitruvian.fit.plan_values import Plan, PlanJob, PlanRow
 from vitruvian.fit.precision import usable_types
 from vitruvian.fit.presets import INFERENCE_ASSUMPTIONS, TRAINING_ASSUMPTIONS, published_rows
+from vitruvian.fit.released import check_released, is_released, released_remark
 from vitruvian.fit.search import Found, Remembered, Walk, batches_of, with_batch
 from vitruvian.hardware import Device, Hardware
 from vitruvian.hardware.sizes import format_bytes
@@ -44,7 +45,7 @@ def make_plan(
         machines: known machines with this kind of device, to name the smallest one that would do.
 
     Raises:
-        UsageError: no such device, more devices than there are, or an unknown knob.
+        UsageError: no such device, more devices than there are, an unknown knob, or knobs that exclude each other.
     """
     _check(job, hardware)
     budget = budget_of(job, hardware, calibration)
@@ -53,7 +54,7 @@ def make_plan(
     published = published_rows(walk) if job.published else ()
     patches = patch_rows(walk, found.best) if "patch_size" in job.fixed else ()
     best = found.best
-    remarks = [patch_remark(walk, best, patches), _oversized(budget)]
+    remarks = [patch_remark(walk, best, patches), released_remark(walk, found), _oversized(budget)]
     if published:
         remarks.append(TRAINING_ASSUMPTIONS if job.train else INFERENCE_ASSUMPTIONS)
     if budget.device.rates is not None:
@@ -88,6 +89,7 @@ def _check(job: PlanJob, hardware: Hardware) -> None:
         raise UsageError("got a number of devices or items below 1; expected 1 or more")
     if job.gpus > 1 and hardware.device(job.device or hardware.default_device).kind == "cpu":
         raise UsageError(f"got --gpus {job.gpus} for a CPU; expected 1; name a machine with --machine")
+    check_released(job)
 
 
 def _oversized(budget: Budget) -> str:
@@ -154,6 +156,8 @@ def _why_dtype(job: PlanJob, device: Device, best: PlanRow) -> str:
     supports = f"bfloat16 {device.bf16}, float16 {device.fp16} on {device.name}"
     if dtype == usable_types(device)[0]:
         return f"{supports}; float32 islands and the audit guard the numbers" if dtype != "float32" else supports
+    if dtype == "float32" and is_released(best.knobs):
+        return f"{supports}; float16's loss scaling needs all gradients at once"
     return f"{supports}; float32 does not fit"
 
 
@@ -161,6 +165,8 @@ def _why_batch(walk: Walk, best: PlanRow) -> str:
     job, batch = walk.job, best.knobs.micro_batch
     if "micro_batch" in job.fixed or (not job.train and job.batch is not None):
         return "as asked for"
+    if is_released(best.knobs) and job.batch is not None:
+        return "the whole batch: released gradients do not accumulate"
     if not best.fits:
         return "the smallest there is"
     larger = [size for size in batches_of(job, best.knobs) if size > batch]

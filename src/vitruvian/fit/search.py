@@ -190,6 +190,8 @@ def batches_of(job: PlanJob, knobs: Knobs) -> Sequence[int]:
     if job.batch is None:
         return range(1, job.max_batch + 1)
     share = math.ceil(job.batch / knobs.training.gpus)
+    if knobs.training.gradients == "released":  # they do not wait for a second micro-batch
+        return (share,)
     return [size for size in range(1, min(share, job.max_batch) + 1) if share % size == 0]
 
 

@@ -10,6 +10,7 @@ from vitruvian.hardware.meter import Meter, Reading, open_meter
 from vitruvian.hardware.out_of_memory import free_caches, out_of_memory
 from vitruvian.hardware.probe import free_memory_now, probe, synchronize
 from vitruvian.hardware.process_memory import large_blocks_apart
+from vitruvian.hardware.random_state import device_rng_state, set_device_rng_state
 from vitruvian.hardware.rates import measured_rates
 from vitruvian.hardware.sizes import format_bytes, parse_size
 from vitruvian.hardware.spill import SpillRule, spill_watch
@@ -36,6 +37,7 @@ __all__ = [
     "aliases",
     "catalogue_table",
     "compiler_works",
+    "device_rng_state",
     "find_machine",
     "format_bytes",
     "free_caches",
@@ -48,6 +50,7 @@ __all__ = [
     "out_of_memory",
     "parse_size",
     "probe",
+    "set_device_rng_state",
     "spill_watch",
     "synchronize",
     "target_here",

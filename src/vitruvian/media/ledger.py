@@ -61,7 +61,7 @@ class Ledger:
         if not (out / BOOKKEEPING_FOLDER).is_dir():
             # Refused before the lock leaves anything in a folder that is not ours.
             _check_state(out, mode)
-        lock = _locked(out)
+        lock = lock_folder(out)
         try:
             ledger = cls(out, lock, fingerprint(run))
             ledger._start(mode, run)
@@ -279,7 +279,7 @@ def _check_state(out: Path, mode: Mode) -> tuple[str, ...]:
     return (f"{shown(out)} has no ledger: its files stay, except those with a name that this run writes",)
 
 
-def _locked(out: Path) -> FileLock:
+def lock_folder(out: Path) -> FileLock:
     try:
         (out / BOOKKEEPING_FOLDER).mkdir(parents=True, exist_ok=True)
         lock = FileLock(out / LOCK, timeout=0, thread_local=False)

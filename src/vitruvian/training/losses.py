@@ -19,6 +19,9 @@ SILOG_EPS = 1e-6
 NORMAL_VALID_ABOVE = -100.0
 """Target normals whose x lies at or below this mark pixels without a target (the published files hold -1000)."""
 
+NORM_FLOOR = 1e-6
+"""Least length of a vector in the cosine."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LossSum:
@@ -81,9 +84,9 @@ def depth_silog(depth_BHW: Tensor, target_BHW: Tensor) -> LossSum:
 
 
 def normal_cosine(normal_B3HW: Tensor, target_B3HW: Tensor) -> LossSum:
-    """Mean over valid pixels of 1 - cos(prediction, target); norms are floored at 1e-6."""
+    """Mean over valid pixels of 1 - cos(prediction, target); lengths are floored at 1e-6."""
     valid_BHW = target_B3HW[:, 0] > NORMAL_VALID_ABOVE
-    cosine_BHW = F.cosine_similarity(normal_B3HW.float(), target_B3HW.float(), dim=1, eps=1e-6)
+    cosine_BHW = _cosine(normal_B3HW.float(), target_B3HW.float())
     return LossSum(total=torch.where(valid_BHW, 1 - cosine_BHW, 0.0).sum(), count=valid_BHW.sum())
 
 
@@ -92,6 +95,12 @@ def normal_l1(normal_B3HW: Tensor, target_B3HW: Tensor) -> LossSum:
     valid_BHW = target_B3HW[:, 0] > NORMAL_VALID_ABOVE
     error_BHW = (normal_B3HW.float() - target_B3HW.float()).abs().sum(dim=1)
     return LossSum(total=torch.where(valid_BHW, error_BHW, 0.0).sum(), count=valid_BHW.sum())
+
+
+def _cosine(a_B3HW: Tensor, b_B3HW: Tensor) -> Tensor:
+    """Cosine of the angle at each pixel; torch's own function took 20 to 60 times as long on a CPU."""
+    length_a_BHW, length_b_BHW = (one.square().sum(dim=1).clamp_min(NORM_FLOOR**2).sqrt() for one in (a_B3HW, b_B3HW))
+    return (a_B3HW * b_B3HW).sum(dim=1) / (length_a_BHW * length_b_BHW)
 
 
 def _sum_of(values: Tensor, count: int) -> LossSum:

@@ -29,6 +29,14 @@ class Ranks:
         if self.count > 1:
             distributed.barrier()
 
+    def any(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        if self.count == 1:
+            return flag
+        said: list[bool] = [False] * self.count
+        distributed.all_gather_object(said, flag)
+        return any(said)
+
     @torch.no_grad()
     def average_gradients(self, module: nn.Module) -> None:
         """Give every process the mean gradient, in one message."""
@@ -42,10 +50,20 @@ class Ranks:
             gradient.copy_(part.view_as(gradient))
 
 
-def join_ranks() -> Ranks:
-    """The ranks that torchrun announces in the environment; one alone without it."""
+def join_ranks(kind: str = "cpu") -> Ranks:
+    """The ranks that torchrun announces in the environment; one alone without it.
+
+    Args:
+        kind: of device that gradients lie on; accelerators get their own way to talk beside the host's.
+    """
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count == 1:
         return Ranks()
-    distributed.init_process_group("gloo")
+    if not distributed.is_initialized():
+        distributed.init_process_group("cpu:gloo,cuda:nccl" if kind == "cuda" else "gloo")
     return Ranks(rank=distributed.get_rank(), count=count)
+
+
+def announced_ranks() -> tuple[int, int]:
+    """(place on this machine, processes in all) as torchrun announces them; (0, 1) without it."""
+    return int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))

@@ -89,6 +89,8 @@ class TrainingStep(Generic[Batch]):
         self._trained = _trained_by(self.optimizer, self.module)
         self._scaler = _scaler_for(self.knobs, self._training, self._trained[0].device.type)
         self._release: GradientRelease | None = None
+        self.updating = False
+        """Whether an update is on its way, or broke off: weights and moments may be of two steps then."""
         if self.release_gradients:
             self._check_release()
             self._release = GradientRelease(self.optimizer)
@@ -109,13 +111,16 @@ class TrainingStep(Generic[Batch]):
             expected_T = self._expected(batches)
             whole_T = None if expected_T is None else self._over_ranks(expected_T)
             tally = _Tally()
+            self.updating = self._release is not None
             for batch in batches:
                 self._accumulate(batch, whole_T, tally)
             if expected_T is not None:
                 _check_counts(tally.count_T, expected_T)
             loss, norm = self._measure(tally)
             skipped = self._verdict(tally, loss, norm)
+            self.updating = True
             self._apply(tally, skipped)
+            self.updating = False
         finally:
             self.optimizer.zero_grad(set_to_none=True)
         return StepResult(

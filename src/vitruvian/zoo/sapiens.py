@@ -18,8 +18,9 @@ from vitruvian.models.sapiens.config import HEAD_WIDTHS, HeadKind, nano_config
 from vitruvian.tasks.base import Task
 from vitruvian.tasks.depth import DepthTask
 from vitruvian.tasks.features import FeaturesTask
-from vitruvian.tasks.labels import keypoint_set, label_set
+from vitruvian.tasks.labels import keypoint_set
 from vitruvian.tasks.normal import CAMERA, NORMAL_FRAMES, PUBLISHED, NormalTask
+from vitruvian.tasks.own_labels import labels_of
 from vitruvian.tasks.pose import PoseTask
 from vitruvian.tasks.seg import SegTask
 from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, LocalFile, PackagedFile
@@ -52,7 +53,7 @@ def _make_task(spec: ModelSpec) -> Task:
     if head.kind == "pose":
         return PoseTask(keypoints=keypoint_set(head.channels), input_hw=input_hw)
     if head.kind == "seg":
-        return SegTask(labels=label_set(head.channels), input_hw=input_hw)
+        return SegTask(labels=labels_of(head.channels), input_hw=input_hw)
     if head.kind == "depth":
         return DepthTask(input_hw=input_hw)
     return NormalTask(input_hw=input_hw, frame=spec.normal_frame)
@@ -71,9 +72,13 @@ def _patch_size(config: SapiensConfig) -> int:
 
 
 def resized_config(config: SapiensConfig, input_hw: tuple[int, int], patch_size: int) -> SapiensConfig:
-    """The network at another crop and patch size; positions are resampled, so it is not the pretrained one."""
+    """The network at another crop and patch size; positions are resampled, so it is not the pretrained one.
+
+    A crop alone keeps the padding that the weights were trained with; a padding made for one patch fits no other.
+    """
+    padding = config.backbone.patch_padding if patch_size == config.backbone.patch else "corner"
     return replace(
-        config, backbone=replace(config.backbone, input_hw=input_hw, patch=patch_size, patch_padding="corner")
+        config, backbone=replace(config.backbone, input_hw=input_hw, patch=patch_size, patch_padding=padding)
     )
 
 
@@ -86,6 +91,8 @@ SAPIENS = Family(
     islands=ISLANDS,
     blocks=("backbone.layers.*", "layers.*"),
     head=("head", "decode_head"),
+    stem=("*patch_embed.*", "*pos_embed", "*cls_token"),
+    undecayed=("*pos_embed",),
     knobs=_knobs,
     patch_size=_patch_size,
     resized=resized_config,

@@ -82,6 +82,10 @@ class Family:
     """Patterns of the repeated blocks."""
     head: tuple[str, ...] = ()
     """Modules that are not the encoder."""
+    stem: tuple[str, ...] = ()
+    """Patterns of parameters before the blocks: patches, positions, class token."""
+    undecayed: tuple[str, ...] = ()
+    """Patterns of parameters without weight decay, beside biases and scales: position tables."""
     knobs: Callable[[Any], frozenset[str]] = _no_knobs
     """Configuration -> measures that the network itself offers."""
     patch_size: Callable[[Any], int | None] = _no_patches

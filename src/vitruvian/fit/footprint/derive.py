@@ -19,6 +19,14 @@ from vitruvian.fit.knobs import Knobs, TrainingKnobs
 STATE_8BIT_BYTES = 2.07
 """Per trained parameter: two 8-bit moments and their scales by block (measured, torchao's AdamW8bit)."""
 
+PIECE_ELEMENTS = 1 << 22
+"""The most elements of a bfloat16 parameter that are updated together, as the training's optimizer splits them."""
+ROUNDING_BYTES = 23
+"""Scratch for each of them while a step is computed in float32 and rounded stochastically: weight, moments and noise in
+32 bits, the result in both types, masks (measured: allocations of a step, torch 2.13 on a CPU)."""
+UPDATES = ("step", "update")
+"""Phases in which the optimizer works."""
+
 Parts = dict[str, int]
 Change = Callable[[str, Parts], Parts]
 """(phase, fixed parts by column) -> changed fixed parts; what grows with the batch is never changed."""
@@ -87,6 +95,9 @@ def _change(held: Held, training: TrainingKnobs | None, *, on_host: bool) -> tup
         changes.append(
             partial(_away, state_bytes, largest_bytes=state_bytes * held.largest_trained // max(1, held.trained))
         )
+    if training.precision == "pure" and training.optimizer == "adamw":
+        elements = min(PIECE_ELEMENTS, -(-held.largest_trained // shares))
+        changes.append(partial(_rounded, elements * ROUNDING_BYTES))
     if training.parallel == "fsdp":
         # Weights are gathered in the compute type, so autocast finds nothing to copy.
         per_weight = 0.5 if training.precision == "autocast" else 1.0
@@ -110,13 +121,18 @@ def _accumulated(held: Held, phase: str, parts: Parts) -> Parts:
 def _in_8_bits(held: Held, state_bytes: int, phase: str, parts: Parts) -> Parts:
     """State in 8 bits; the step holds both moments of one parameter in float32."""
     parts = parts | {"optimizer": max(0, parts["optimizer"] - held.optimizer_bytes) + state_bytes}
-    return parts | {"workspace": parts["workspace"] + 2 * 4 * held.largest_trained} if phase == "step" else parts
+    return parts | {"workspace": parts["workspace"] + 2 * 4 * held.largest_trained} if phase in UPDATES else parts
 
 
 def _away(state_bytes: int, phase: str, parts: Parts, *, largest_bytes: int) -> Parts:
     """State on the host; the step brings it parameter by parameter, one coming while another is worked on."""
-    coming = 2 * largest_bytes if phase == "step" else 0
+    coming = 2 * largest_bytes if phase in UPDATES else 0
     return parts | {"optimizer": max(0, parts["optimizer"] - state_bytes) + coming}
+
+
+def _rounded(scratch_bytes: int, phase: str, parts: Parts) -> Parts:
+    """bfloat16 weights; the step computes in float32, piece by piece."""
+    return parts | {"workspace": parts["workspace"] + scratch_bytes} if phase in UPDATES else parts
 
 
 def _bucketed(held: Held, phase: str, parts: Parts) -> Parts:

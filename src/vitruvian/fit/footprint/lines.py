@@ -112,15 +112,15 @@ def lines_of(first: Timeline, second: Timeline, batches: tuple[int, int]) -> Ite
         if start < end and other_start < other_end:
             spans.setdefault(name, []).append((slice(start, end), slice(other_start, other_end)))
     for name, pairs in spans.items():
-        lines: list[Line] = []
+        lows, highs, operators = list[np.ndarray](), list[np.ndarray](), list[str]()
         for one, other in pairs:
             low, high = rows[0][one], rows[1][other]
             names = second.operators[other]
             pairs_of_rows = _aligned(first.operators[one], names, low, high)
-            low, high = low[pairs_of_rows[:, 0]], high[pairs_of_rows[:, 1]]
-            operators = [names[at] for at in pairs_of_rows[:, 1]]
-            lines += _fit(low, high, operators, batches)
-        yield name, tuple(lines)
+            lows.append(low[pairs_of_rows[:, 0]])
+            highs.append(high[pairs_of_rows[:, 1]])
+            operators += [names[at] for at in pairs_of_rows[:, 1]]
+        yield name, tuple(_fit(np.concatenate(lows), np.concatenate(highs), operators, batches))
 
 
 def _aligned(first: Sequence[str], second: Sequence[str], low: np.ndarray, high: np.ndarray) -> np.ndarray:

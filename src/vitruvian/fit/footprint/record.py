@@ -192,7 +192,7 @@ class _Run:
         return tracker.timeline
 
     def training(self) -> tuple[Timeline, Timeline]:
-        """Forward and backward twice; the first step of the optimizer makes its state, the second is recorded."""
+        """Forward, backward and step at both batches; the optimizer has its state before."""
         if len(self.workload.stages) != 1:
             raise UsageError(
                 f"got {self.workload.name} with {len(self.workload.stages)} stages to train; expected one stage; train "
@@ -203,9 +203,12 @@ class _Run:
                 f"got {self.workload.name} without a parameter that learns; expected some; thaw what is to be trained"
             )
         optimizer = self._optimizer()
-        first = self._step(self.batches[0], optimizer)
+        for parameter in self.trained:
+            parameter.grad = torch.empty_like(parameter)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
         self.optimizer_bytes = sum(in_granules(tensor.nbytes) for tensor in _state(optimizer))
-        second = self._step(self.batches[1], optimizer)
+        first, second = (self._step(batch, optimizer) for batch in self.batches)
         return first, second
 
     def _optimizer(self) -> torch.optim.Optimizer:
@@ -214,19 +217,22 @@ class _Run:
         return torch.optim.AdamW(self.trained, foreach=foreach, fused=not foreach)
 
     def _step(self, batch: int, optimizer: torch.optim.Optimizer) -> Timeline:
+        assert self.knobs.training is not None
+        released = self.knobs.training.gradients == "released"
         tracker = Tracker(self.scratch)
         given = self._inputs(batch)
         tracker.count(tensors_of(self.module), "weights")
         tracker.count(_state(optimizer), "optimizer")
         tracker.count(given.values(), "activations")
-        with tracker, _gradients_noted(self.trained, tracker):
+        with tracker, _gradients_noted(self.trained, tracker, optimizer if released else None):
             with tracker.phase("forward"):
                 loss = self._loss(given)
             with tracker.phase("backward"):
                 loss.backward()
             del loss
-            with tracker.phase("step", new="optimizer"):
-                optimizer.step()
+            if not released:
+                with tracker.phase("step", new="optimizer"):
+                    optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         return tracker.timeline
 
@@ -245,14 +251,31 @@ def _state(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 
 @contextmanager
-def _gradients_noted(parameters: list[nn.Parameter], tracker: Tracker) -> Iterator[None]:
-    """Count each gradient as one from the moment it is whole."""
+def _gradients_noted(
+    parameters: list[nn.Parameter], tracker: Tracker, releasing: torch.optim.Optimizer | None
+) -> Iterator[None]:
+    """Count each gradient as one from the moment it is whole; `releasing` applies it at once and it is dropped."""
+    norms: list[Tensor] = []  # kept to the end of the backward pass, as a run keeps them
 
     def note(parameter: Tensor) -> None:
-        if parameter.grad is not None:
-            tracker.count([parameter.grad], "gradients")
+        if parameter.grad is None:
+            return
+        tracker.count([parameter.grad], "gradients")
+        if releasing is not None:
+            with tracker.phase("update", new="optimizer"), torch.no_grad():
+                norms.append(parameter.grad.float().norm())
+                _step_alone(releasing, parameter)
+            parameter.grad = None
 
     handles = [parameter.register_post_accumulate_grad_hook(note) for parameter in parameters]
     yield
     for handle in handles:
         handle.remove()
+
+
+def _step_alone(optimizer: torch.optim.Optimizer, parameter: Tensor) -> None:
+    """Update one parameter of an optimizer with one group."""
+    (group,) = optimizer.param_groups
+    optimizer.param_groups = [{**group, "params": [parameter]}]
+    optimizer.step()
+    optimizer.param_groups = [group]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from vitruvian.fit.knobs import Knobs
 
@@ -43,7 +43,8 @@ class Breakdown:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Phase:
-    """A part of a run with a peak of its own: a stage of inference, or forward, backward and step of training."""
+    """A part of a run with a peak of its own: a stage of inference, or of training forward, backward and step (update,
+    inside backward, where gradients are released)."""
 
     name: str
     fixed: Breakdown
@@ -74,6 +75,11 @@ class Footprint:
     """Host memory for what was moved off the device."""
     remarks: tuple[str, ...] = ()
     """Sentences for people on how the prediction was made."""
+
+    def with_beside(self, beside_bytes: int) -> Footprint:
+        """With what lies on the device beside the network all the time: pictures in flight, another copy of weights."""
+        beside = Breakdown(results_bytes=beside_bytes)
+        return replace(self, phases=tuple(replace(phase, fixed=phase.fixed + beside) for phase in self.phases))
 
     def peak_phase(self, batch: int) -> Phase:
         """The phase that decides."""

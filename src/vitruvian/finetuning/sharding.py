@@ -1,0 +1,45 @@
+"""A network shared out over processes: each holds a part of every weight, gradient and moment (FSDP2).
+
+In: a network to which knobs have been applied, the names of its blocks. Out: the same network, sharded by block in
+place. A block's weights are gathered before it computes, in the compute type, and dropped after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from vitruvian.errors import UsageError
+from vitruvian.fit.knobs import Knobs
+from vitruvian.fit.precision import Precision
+from vitruvian.training.ranks import Ranks
+
+
+def shard(network: nn.Module, blocks: Sequence[str], knobs: Knobs, device: str, ranks: Ranks) -> None:
+    """Shard every block and what is left.
+
+    Raises:
+        UsageError: there is one process alone.
+    """
+    if ranks.count == 1:
+        raise UsageError(
+            "got parallel=fsdp for one process; expected several; start them with torchrun --nproc-per-node N -m "
+            "vitruvian finetune ..., or leave parallel out"
+        )
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import CPUOffloadPolicy, MixedPrecisionPolicy, fully_shard
+
+    assert knobs.training is not None
+    kind = torch.device(device).type
+    options: dict[str, Any] = {"mesh": init_device_mesh(kind, (ranks.count,))}
+    if knobs.training.precision == "autocast":
+        compute = Precision(dtype=knobs.dtype).torch_dtype
+        options["mp_policy"] = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
+    if knobs.training.state == "host" and kind != "cpu":
+        options["offload_policy"] = CPUOffloadPolicy()
+    for name in blocks:
+        fully_shard(network.get_submodule(name), **options)
+    fully_shard(network, **options)
