@@ -39,3 +39,6 @@ LABEL_SHARE = 0.995
 PUBLISHED_DETECTOR_ABS = 1e-3
 """Published detectors with random weights, float32: batch norms folded, other batches; refinement step after step lets
 rounding grow to 2e-4, and in float64 the same comparison meets 4e-15."""
+
+SHARDED_LOSS_REL = 2e-3
+"""Losses of a training by several processes against one: sums in another order, which Adam's first steps magnify."""

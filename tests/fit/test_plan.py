@@ -295,7 +295,7 @@ def _fields(knobs: Knobs) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "fields", [{"gpus": 2}, {"gpus": 0}, {"batch": 0}, {"train": True, "gpus": 2, "device": "cpu"}]
+    "fields", [{"gpus": 2}, {"gpus": 0}, {"batch": 0}]
 )
 def test_senseless_jobs_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError):

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim import AdamW
 
 from vitruvian.errors import CheckFailedError
 from vitruvian.training.loop import Loop, LoopConfig
-from vitruvian.training.optimizer import adamw, warmup_cosine
+from vitruvian.training.parameter_groups import parameter_groups
+from vitruvian.training.schedules import Cosine
 
 STEPS, CHECKPOINT_EVERY, LOG_EVERY = 10, 4, 2
 
@@ -34,10 +36,10 @@ def loop_in(run: Path, *, seed: int = 0, batches: Callable[[int], Tensor] = batc
     return Loop(
         config=LoopConfig(steps=STEPS, lr=1e-2, log_every=LOG_EVERY, checkpoint_every=CHECKPOINT_EVERY),
         module=module,
-        optimizer=adamw(module, lr=1e-2, weight_decay=0.1),
+        optimizer=AdamW(parameter_groups(module, (), weight_decay=0.1), lr=1e-2, fused=True),
         batch_of=batches,
         loss_of=loss,
-        rate_of=lambda step: warmup_cosine(step, steps=STEPS, warmup=2),
+        rate_of=Cosine(steps=STEPS, warmup=2),
         run=run,
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from torch import Tensor
 from training import dots
 from vitruvian.models.sapiens.config import NANO_BACKBONE
 from vitruvian.training.nano import batches
-from vitruvian.training.nano.batches import Batch, Crop, make_batch
+from vitruvian.training.nano.batches import Batch, Crop, blank_joint_batch, joint_batch, sample_of
 from vitruvian.training.nano.pictures import Pictures
 from vitruvian.training.nano.recipe import NanoRecipe
 
@@ -35,17 +35,25 @@ def pictures() -> Pictures:
     return dots.pictures()
 
 
-def batch_of(monkeypatch: pytest.MonkeyPatch, pictures: Pictures, *crops: Crop) -> Batch:
-    """The batch of these crops, without changes of colour."""
-    given = iter(crops)
-    monkeypatch.setattr(batches, "_draw_crop", lambda *_: next(given))
+def batch_of(monkeypatch: pytest.MonkeyPatch, pictures: Pictures, *crops: tuple[int, Crop]) -> Batch:
+    """The batch of these crops of pictures, without changes of colour."""
     monkeypatch.setattr(batches, "_colour", lambda canvas, rng: canvas)
-    return make_batch(pictures, NanoRecipe(batch=len(crops)), 0)
+    samples = []
+    for index, given in crops:
+        monkeypatch.setattr(batches, "_draw_crop", lambda *_, given=given: given)
+        samples.append(sample_of(pictures[index], np.random.default_rng(0), NanoRecipe()))
+    return joint_batch(samples)
 
 
-def crop(kind: str, *, flipped: bool, picture: int = 0, person: int = 0) -> Crop:
+def crop(kind: str, *, flipped: bool, picture: int = 0, person: int = 0) -> tuple[int, Crop]:
     corner, size, _ = CROPS[kind]
-    return Crop(picture=picture, person=person, corner_xy=corner, size_wh=size, flipped=flipped)
+    return picture, Crop(person=person, corner_xy=corner, size_wh=size, flipped=flipped)
+
+
+def drawn_batch(pictures: Pictures, seed: int, count: int = 4) -> Batch:
+    """Crops by chance, one of each picture."""
+    rng = np.random.default_rng(seed)
+    return joint_batch([sample_of(pictures[index], rng, NanoRecipe()) for index in range(count)])
 
 
 def centre(mask_HW: np.ndarray) -> np.ndarray:
@@ -130,8 +138,8 @@ def test_a_joint_just_outside_is_outside(
     monkeypatch: pytest.MonkeyPatch, pictures: Pictures, past_px: float, drawn: bool
 ) -> None:
     edge = dots.CENTRES_K2[6, 0] + past_px  # its target's window would reach into the crop
-    cut = Crop(picture=0, person=0, corner_xy=(edge, EDGE), size_wh=(120, 160), flipped=False)
-    assert bool(batch_of(monkeypatch, pictures, cut).heat_BKhw[0, 6].any()) == drawn
+    cut = Crop(person=0, corner_xy=(edge, EDGE), size_wh=(120, 160), flipped=False)
+    assert bool(batch_of(monkeypatch, pictures, (0, cut)).heat_BKhw[0, 6].any()) == drawn
 
 
 def test_hidden_keypoints_are_empty_and_follow_the_flip(monkeypatch: pytest.MonkeyPatch, pictures: Pictures) -> None:
@@ -153,15 +161,15 @@ def test_pictures_of_several_or_no_persons_teach_no_pose(monkeypatch: pytest.Mon
 
 
 def test_a_crop_without_a_person_has_no_depth(monkeypatch: pytest.MonkeyPatch, pictures: Pictures) -> None:
-    empty = Crop(picture=0, person=0, corner_xy=(EDGE, 150.5), size_wh=(120, 9), flipped=False)
-    batch = batch_of(monkeypatch, pictures, empty)
+    empty = Crop(person=0, corner_xy=(EDGE, 150.5), size_wh=(120, 9), flipped=False)
+    batch = batch_of(monkeypatch, pictures, (0, empty))
     assert (batch.depth_BHW == -1).all()
     assert not batch.labels_Bhw.any()
     assert not batch.person_Bhw.any()
 
 
 def test_shapes_and_types_are_what_the_heads_give(pictures: Pictures) -> None:
-    batch = make_batch(pictures, NanoRecipe(batch=3), 0)
+    batch = drawn_batch(pictures, 0, count=3)
     expected: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
         "canvas_BHW3": ((3, H, W, 3), torch.uint8),
         "heat_BKhw": ((3, 17, H // 4, W // 4), torch.float32),
@@ -172,6 +180,8 @@ def test_shapes_and_types_are_what_the_heads_give(pictures: Pictures) -> None:
         "person_Bhw": ((3, H // 2, W // 2), torch.bool),
     }
     assert {name: (tuple(value.shape), value.dtype) for name, value in tensors(batch).items()} == expected
+    blank = blank_joint_batch(3, torch.device("cpu"))
+    assert {name: (tuple(value.shape), value.dtype) for name, value in tensors(blank).items()} == expected
 
 
 def tensors(batch: Batch) -> dict[str, Tensor]:
@@ -182,25 +192,22 @@ def same(a: Batch, b: Batch) -> bool:
     return all(torch.equal(value, tensors(b)[name]) for name, value in tensors(a).items())
 
 
-def test_a_batch_is_a_function_of_recipe_and_step_alone(pictures: Pictures) -> None:
-    recipe = NanoRecipe(batch=4)
-    first = make_batch(pictures, recipe, 7)
+def test_a_sample_is_a_function_of_picture_and_chance_alone(pictures: Pictures) -> None:
+    first = drawn_batch(pictures, 7)
     np.random.seed(0)  # noqa: NPY002 (the point: global generators do not matter)
     torch.manual_seed(0)
-    make_batch(pictures, recipe, 8)
-    assert same(make_batch(pictures, recipe, 7), first)
-    assert not same(make_batch(pictures, recipe, 8), first)
-    assert not same(make_batch(pictures, replace(recipe, seed=1), 7), first)
+    assert same(drawn_batch(pictures, 7), first)
+    assert not same(drawn_batch(pictures, 8), first)
 
 
 def test_drawn_crops_serve_the_three_uses(pictures: Pictures) -> None:
-    drawn = [batches._draw_crop(pictures, np.random.default_rng(seed)) for seed in range(400)]
+    drawn = [batches._draw_crop(pictures[seed % 4], np.random.default_rng(seed)) for seed in range(400)]
     size = np.array([crop.size_wh for crop in drawn])
     corner = np.array([crop.corner_xy for crop in drawn])
     whole = (size == dots.SIDE).all(axis=1)
     boxes = np.isclose(size[:, 0] / size[:, 1], W / H) & ~whole
     parts = ~whole & ~boxes
-    people = np.array([(1, 2, 0, 1)[crop.picture] for crop in drawn])
+    people = np.array([(1, 2, 0, 1)[seed % 4] for seed in range(400)])
     assert min(whole.sum(), boxes.sum(), parts.sum()) > 40
     assert (corner[whole] == EDGE).all()
     assert (corner[parts] >= EDGE).all()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,3 +58,14 @@ def test_views_follow_the_recipe() -> None:
     assert first.shape == (40, 40, 3)
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_one_picture_is_its_row_read_from_the_files(tmp_path: Path) -> None:
+    pictures = rendered_pictures(RECIPE, tmp_path, workers=1, report=lambda line: None)
+    for index in range(3):
+        one = pictures[index]
+        for whole, single in zip(fields(pictures), fields(one), strict=True):
+            row = getattr(one, single.name)
+            assert not isinstance(row, np.memmap)
+            assert row.dtype == getattr(pictures, whole.name).dtype
+            assert np.array_equal(row, getattr(pictures, whole.name)[index], equal_nan=row.dtype.kind == "f")

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from vitruvian.errors import UsageError
-from vitruvian.training.optimizer import warmup_cosine
 from vitruvian.training.schedules import Constant, Cosine, Linear, Schedule, Stepwise
 
 
@@ -28,13 +27,6 @@ from vitruvian.training.schedules import Constant, Cosine, Linear, Schedule, Ste
 )
 def test_factors(schedule: Schedule, factors: dict[int, float]) -> None:
     assert {step: schedule(step) for step in factors} == pytest.approx(factors, abs=1e-12)
-
-
-def test_the_cosine_is_the_one_of_the_small_networks() -> None:
-    schedule = Cosine(steps=50, warmup=7)
-    assert [schedule(step) for step in range(60)] == pytest.approx(
-        [warmup_cosine(step, steps=50, warmup=7) for step in range(60)]
-    )
 
 
 def test_schedules_are_values() -> None:

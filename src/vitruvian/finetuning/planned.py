@@ -182,8 +182,10 @@ def kept_settings(knobs: dict[str, Any], *, exactly: bool) -> dict[str, Any]:
 
     Args:
         knobs: as `Knobs.to_json` gave them.
-        exactly: everything that changes rounding, too; else only what changes what is learnt.
+        exactly: everything that changes rounding, too, where as many processes train as before; else only what changes
+            what is learnt.
     """
+    exactly = exactly and knobs["gpus"] == announced_ranks()[1]
     names = [name for name in KEPT_ON_RESUME if exactly or name not in ("checkpointing", "attention", "parallel")]
     kept = {name: knobs[name] for name in names}
     kept["dtype"] = knobs["dtype"]

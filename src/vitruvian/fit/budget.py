@@ -68,10 +68,12 @@ def budget_of(job: PlanJob, hardware: Hardware, calibration: Calibration | None 
     """
     device = hardware.device(job.device or hardware.default_device)
     apart = isinstance(device, Accelerator) and not device.shares_host_memory
+    processes = job.gpus if device.kind == "cpu" else 1  # accelerators have memory of their own
+    shared = f", shared by {processes} processes" if processes > 1 else ""
     return Budget(
         device=device,
-        total_bytes=device.free_bytes if job.budget_bytes is None else job.budget_bytes,
-        because=f"free on {device.name}" if job.budget_bytes is None else "as asked for",
+        total_bytes=device.free_bytes // processes if job.budget_bytes is None else job.budget_bytes,
+        because=f"free on {device.name}{shared}" if job.budget_bytes is None else "as asked for",
         host_bytes=round(HOST_SHARE * hardware.cpu.free_bytes) if apart else 0,
         calibration=calibration,
     )

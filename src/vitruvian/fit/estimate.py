@@ -49,7 +49,8 @@ def items_per_s(footprint: Footprint, knobs: Knobs, device: Device) -> float | N
     # One optimizer step: gradients read, weights and state read and written.
     update_s = (3 * _trained_bytes(held, footprint.host_bytes, knobs) + 2 * held.optimizer_bytes) / bandwidth
     step_s = update_s + _step_transfer_bytes(held, footprint.host_bytes, training) / link
-    return _rounded(training.gpus * batch / (pass_s + step_s / training.accumulation))
+    at_once = 1 if device.kind == "cpu" else training.gpus  # processes on a CPU share its cores
+    return _rounded(at_once * batch / (pass_s + step_s / training.accumulation))
 
 
 def assumptions(rates: Rates) -> str:

@@ -87,8 +87,6 @@ def _check(job: PlanJob, hardware: Hardware) -> None:
         )
     if job.gpus < 1 or job.max_batch < 1 or (job.batch is not None and job.batch < 1):
         raise UsageError("got a number of devices or items below 1; expected 1 or more")
-    if job.gpus > 1 and hardware.device(job.device or hardware.default_device).kind == "cpu":
-        raise UsageError(f"got --gpus {job.gpus} for a CPU; expected 1; name a machine with --machine")
     check_released(job)
 
 

@@ -18,13 +18,17 @@ from typing import Any, TypeVar
 import cv2
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from vitruvian.fit.knobs import TrainingKnobs
 from vitruvian.hardware import probe
 from vitruvian.training.ahead import Ahead
 from vitruvian.training.loop import Loop
-from vitruvian.training.optimizer import adamw, warmup_cosine
+from vitruvian.training.optimizers import make_optimizer
+from vitruvian.training.parameter_groups import parameter_groups
 from vitruvian.training.ranks import join_ranks
 from vitruvian.training.recipe import Recipe
+from vitruvian.training.schedules import Cosine
 
 AnyRecipe = TypeVar("AnyRecipe", bound=Recipe)
 
@@ -95,10 +99,10 @@ def train(
     loop = Loop(
         config=recipe.loop,
         module=module,
-        optimizer=adamw(module, lr=recipe.loop.lr, weight_decay=recipe.weight_decay),
+        optimizer=_optimizer(module, recipe),
         batch_of=lambda step: _on_device(make_ahead(step), device),
         loss_of=partial(loss, recipe=recipe, autocast_bf16=cpu.bf16 == "native" if on_cpu else True),
-        rate_of=partial(warmup_cosine, steps=recipe.loop.steps, warmup=recipe.warmup),
+        rate_of=Cosine(steps=recipe.loop.steps, warmup=min(recipe.warmup, recipe.loop.steps // 10)),
         run=run,
         ranks=ranks,
     )
@@ -106,6 +110,11 @@ def train(
     if ranks.leads:
         minutes = (time.perf_counter() - started) / 60
         print(f"wrote {write(average, run) / 1e6:.2f} MB of weights after {minutes:.0f} minutes here")
+
+
+def _optimizer(module: nn.Module, recipe: Recipe) -> Optimizer:
+    groups = parameter_groups(module, (), weight_decay=recipe.weight_decay)
+    return make_optimizer(groups, TrainingKnobs(), recipe.loop.lr)
 
 
 def _on_device(batch: Any, device: str) -> Any:

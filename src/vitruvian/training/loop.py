@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vitruvian.errors import CheckFailedError
-from vitruvian.training.optimizer import set_rate
+from vitruvian.training.parameter_groups import set_rates
 from vitruvian.training.ranks import Ranks
 
 Batch = TypeVar("Batch")
@@ -85,7 +85,7 @@ class Loop(Generic[Batch]):
 
     def _step(self, step: int) -> dict[str, float]:
         lr = self.config.lr * self.rate_of(step)
-        set_rate(self.optimizer.param_groups, lr)
+        set_rates(self.optimizer, lr)
         loss, numbers = self.loss_of(self.module, self.batch_of(step))
         _check_finite("loss", loss, step)
         self.optimizer.zero_grad(set_to_none=True)

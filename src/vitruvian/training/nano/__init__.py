@@ -1,4 +1,4 @@
 """The embedded nano networks: one small trunk and four heads, trained jointly on synthetic people.
 
-`python -m vitruvian.training.nano RUN` renders the pictures, trains, evaluates and writes the weight files.
+`vitruvian finetune --task nano -o RUN` renders the pictures, trains and writes the weight files.
 """

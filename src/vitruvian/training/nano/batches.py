@@ -1,31 +1,45 @@
-"""Training batches: crops of rendered pictures with targets for the four heads.
+"""Training samples: crops of rendered pictures with targets for the four heads.
 
-In: pictures, recipe, step. Out: a `Batch` of tensors; pure in (recipe, step). Three kinds of crop train the three uses:
-the whole picture (dense tasks, pose without boxes), a padded person box (pose) and a stretched part (odd aspect ratios,
-because the dense tasks squeeze every picture into one canvas). Time: OpenCV warps, about 3 ms a picture.
+In: a picture, chance. Out: a `NanoSample` of arrays, or several as a `Batch` of tensors. Three kinds of crop train the
+three uses: the whole picture (dense tasks, pose without boxes), a padded person box (pose) and a stretched part (odd
+aspect ratios, because the dense tasks squeeze every picture into one canvas). Time: OpenCV warps, about 3 ms a picture.
 """
 
-# Shape suffixes: B pictures, H W canvas, h w head output, K keypoints.
+# Shape suffixes: B pictures, S picture side, H W canvas, h w head output, K keypoints, P persons, V values of a level.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
-from vitruvian.models.sapiens.config import NANO_BACKBONE, NANO_HEADS
+from vitruvian.models.sapiens.config import NANO_BACKBONE, NANO_HEADS, HeadKind
 from vitruvian.tasks.encode import encode_heatmaps
 from vitruvian.tasks.labels import keypoint_set, label_set
-from vitruvian.training.nano.pictures import NORMAL_SCALE, Pictures
+from vitruvian.training.nano.pictures import NORMAL_SCALE, Picture
 from vitruvian.training.nano.recipe import NanoRecipe
 
 WHOLE_SHARE, BOX_SHARE = 0.35, 0.45
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class NanoSample:
+    """Network input and targets of one crop; fields as those of `Batch`, in order."""
+
+    canvas_HW3: np.ndarray
+    heat_Khw: np.ndarray
+    heat_weight_K: np.ndarray
+    labels_hw: np.ndarray
+    depth_HW: np.ndarray
+    normals_3hw: np.ndarray
+    person_hw: np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class Batch:
     """Network input and targets."""
 
@@ -43,9 +57,8 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Crop:
-    """Which part of which picture, and how it is changed."""
+    """Which part of a picture, and how it is changed."""
 
-    picture: int
     person: int
     """Person whose keypoints are the pose target; -1 for none (several persons in a whole picture)."""
     corner_xy: tuple[float, float]
@@ -54,43 +67,64 @@ class Crop:
     flipped: bool
 
 
-def make_batch(pictures: Pictures, recipe: NanoRecipe, step: int) -> Batch:
-    """The batch of one step."""
-    rng = np.random.default_rng([recipe.seed, step])
-    crops = [_draw_crop(pictures, rng) for _ in range(recipe.batch)]
-    canvases = [_colour(_cut(pictures.image_NSS3, crop, NANO_BACKBONE.input_hw, smooth=True), rng) for crop in crops]
-    heat_BKhw, weight_BK = _pose_targets(pictures, crops, recipe)
-    seg_hw, depth_hw, normal_hw = (
-        NANO_HEADS[kind].output_hw(NANO_BACKBONE.grid_hw()) for kind in ("seg", "depth", "normal")
-    )
-    normals = [_normals(_cut(pictures.normals_NSS3, crop, normal_hw), crop.flipped) for crop in crops]
-    labels = [_labels(pictures, crop, seg_hw) for crop in crops]
-    return Batch(
-        canvas_BHW3=torch.from_numpy(np.stack(canvases)),
-        heat_BKhw=heat_BKhw,
-        heat_weight_BK=weight_BK,
-        labels_Bhw=torch.from_numpy(np.stack(labels)),
-        depth_BHW=torch.from_numpy(np.stack([_depth(pictures, crop, depth_hw) for crop in crops])),
-        normals_B3hw=torch.from_numpy(np.stack(normals)).permute(0, 3, 1, 2),
-        person_Bhw=torch.from_numpy(np.stack([_cut(pictures.labels_NSS, crop, normal_hw) > 0 for crop in crops])),
+def sample_of(picture: Picture, rng: np.random.Generator, recipe: NanoRecipe) -> NanoSample:
+    """A crop by chance, with its targets; a function of its arguments alone."""
+    crop = _draw_crop(picture, rng)
+    heat_Khw, weight_K = _pose_targets(picture, crop, recipe.heat_sigma)
+    normal_hw = _output_hw("normal")
+    normals_hw3 = _normals(_cut(picture.normals_SS3, crop, normal_hw), crop.flipped)
+    return NanoSample(
+        canvas_HW3=_colour(_cut(picture.image_SS3, crop, NANO_BACKBONE.input_hw, smooth=True), rng),
+        heat_Khw=heat_Khw,
+        heat_weight_K=weight_K,
+        labels_hw=_labels(picture, crop, _output_hw("seg")),
+        depth_HW=_depth(picture, crop, _output_hw("depth")),
+        normals_3hw=np.ascontiguousarray(normals_hw3.transpose(2, 0, 1)),
+        person_hw=_cut(picture.labels_SS, crop, normal_hw) > 0,
     )
 
 
-def _draw_crop(pictures: Pictures, rng: np.random.Generator) -> Crop:
-    picture = int(rng.integers(len(pictures)))
-    there = np.flatnonzero(np.isfinite(pictures.boxes_NP4[picture]).all(axis=1))
-    side = pictures.image_NSS3.shape[1]
+def joint_batch(samples: Sequence[NanoSample]) -> Batch:
+    """Samples as one batch, in host memory."""
+    rows = [[getattr(sample, field.name) for sample in samples] for field in fields(NanoSample)]
+    stacks = [torch.from_numpy(np.stack(row)) for row in rows]
+    return Batch(**{field.name: stack for field, stack in zip(fields(Batch), stacks, strict=True)})
+
+
+def blank_joint_batch(count: int, device: torch.device) -> Batch:
+    """A batch of nothing, of the sizes and types of a real one, for planners."""
+    keypoints = NANO_HEADS["pose"].channels
+    shapes: tuple[tuple[tuple[int, ...], torch.dtype], ...] = (
+        ((*NANO_BACKBONE.input_hw, 3), torch.uint8),
+        ((keypoints, *_output_hw("pose")), torch.float32),
+        ((keypoints,), torch.float32),
+        (_output_hw("seg"), torch.uint8),
+        (_output_hw("depth"), torch.float32),
+        ((3, *_output_hw("normal")), torch.float32),
+        (_output_hw("normal"), torch.bool),
+    )
+    blank = [torch.zeros((count, *shape), dtype=dtype, device=device) for shape, dtype in shapes]
+    return Batch(**{field.name: tensor for field, tensor in zip(fields(Batch), blank, strict=True)})
+
+
+def _output_hw(kind: HeadKind) -> tuple[int, int]:
+    """Size of a head's maps."""
+    return NANO_HEADS[kind].output_hw(NANO_BACKBONE.grid_hw())
+
+
+def _draw_crop(picture: Picture, rng: np.random.Generator) -> Crop:
+    there = np.flatnonzero(np.isfinite(picture.boxes_P4).all(axis=1))
+    side = len(picture.image_SS3)
     draw, flipped = rng.random(), bool(rng.random() < 0.5)
     person = int(there[0]) if len(there) == 1 else -1
     corner, size = np.full(2, -0.5), np.full(2, float(side))
     if draw >= WHOLE_SHARE and draw < WHOLE_SHARE + BOX_SHARE and len(there):
         person = int(rng.choice(there))
-        corner, size = _box_crop(pictures.boxes_NP4[picture, person], rng)
+        corner, size = _box_crop(picture.boxes_P4[person], rng)
     elif draw >= WHOLE_SHARE + BOX_SHARE:
         size = side * rng.uniform(0.55, 1.0, 2)
         corner = rng.uniform(0, side - size) - 0.5
     return Crop(
-        picture=picture,
         person=person,
         corner_xy=(float(corner[0]), float(corner[1])),
         size_wh=(float(size[0]), float(size[1])),
@@ -108,15 +142,14 @@ def _box_crop(box_4: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, 
     return centre - size / 2, size
 
 
-def _cut(source: np.ndarray, crop: Crop, out_hw: tuple[int, int], *, smooth: bool = False) -> np.ndarray:
-    """One crop of one picture's array at an output size, zeros outside the picture."""
+def _cut(values: np.ndarray, crop: Crop, out_hw: tuple[int, int], *, smooth: bool = False) -> np.ndarray:
+    """A crop of a picture's array at an output size, zeros outside the picture."""
     height, width = out_hw
     step_x, step_y = crop.size_wh[0] / width, crop.size_wh[1] / height
     matrix = np.array(
         [[step_x, 0, crop.corner_xy[0] + step_x / 2], [0, step_y, crop.corner_xy[1] + step_y / 2]], np.float64
     )
     how = (cv2.INTER_LINEAR if smooth else cv2.INTER_NEAREST) | cv2.WARP_INVERSE_MAP
-    values = source[crop.picture]
     if values.dtype == np.float16:
         values = values.astype(np.float32)
     out = cv2.warpAffine(np.ascontiguousarray(values), matrix, (width, height), flags=how)
@@ -133,36 +166,33 @@ def _colour(canvas_HW3: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return coloured
 
 
-def _pose_targets(pictures: Pictures, crops: list[Crop], recipe: NanoRecipe) -> tuple[Tensor, Tensor]:
+def _pose_targets(picture: Picture, crop: Crop, sigma: float) -> tuple[np.ndarray, np.ndarray]:
     """Heat maps and weights. Joints outside the canvas are taught as empty maps, so that a close-up does not invent
     legs; the published recipe leaves them out of the loss."""
     height, width = NANO_BACKBONE.input_hw
-    flip = list(keypoint_set(17).flip_indices)
-    xy_BK2, inside_BK = np.zeros((len(crops), 17, 2), np.float32), np.zeros((len(crops), 17), np.float32)
-    for row, crop in enumerate(crops):
-        if crop.person < 0:
-            continue
-        keypoints_K3 = pictures.keypoints_NPK3[crop.picture, crop.person]
+    keypoints = NANO_HEADS["pose"].channels
+    xy_1K2, inside_1K = np.zeros((1, keypoints, 2), np.float32), np.zeros((1, keypoints), np.float32)
+    if crop.person >= 0:
+        keypoints_K3 = picture.keypoints_PK3[crop.person]
         unit_K2 = (keypoints_K3[:, :2] - crop.corner_xy) / crop.size_wh
         if crop.flipped:
+            flip = list(keypoint_set(keypoints).flip_indices)
             unit_K2 = unit_K2[flip] * (-1, 1) + (1, 0)
             keypoints_K3 = keypoints_K3[flip]
-        inside_BK[row] = (keypoints_K3[:, 2] > 0) & np.all((unit_K2 >= 0) & (unit_K2 <= 1), axis=1)
-        xy_BK2[row] = np.where(inside_BK[row][:, None] > 0, unit_K2 * (width - 1, height - 1), 0)
-    heat_hw = NANO_HEADS["pose"].output_hw(NANO_BACKBONE.grid_hw())
-    heat_BKhw, _ = encode_heatmaps(
-        torch.from_numpy(xy_BK2),
-        torch.from_numpy(inside_BK),
+        inside_1K[0] = (keypoints_K3[:, 2] > 0) & np.all((unit_K2 >= 0) & (unit_K2 <= 1), axis=1)
+        xy_1K2[0] = np.where(inside_1K[0][:, None] > 0, unit_K2 * (width - 1, height - 1), 0)
+    heat_1Khw, _ = encode_heatmaps(
+        torch.from_numpy(xy_1K2),
+        torch.from_numpy(inside_1K),
         input_hw=NANO_BACKBONE.input_hw,
-        heat_hw=heat_hw,
-        sigma=recipe.heat_sigma,
+        heat_hw=_output_hw("pose"),
+        sigma=sigma,
     )
-    known_B = torch.tensor([crop.person >= 0 for crop in crops], dtype=torch.float32)
-    return heat_BKhw, known_B[:, None].expand(-1, 17)
+    return heat_1Khw[0].numpy(), np.full(keypoints, float(crop.person >= 0), np.float32)
 
 
-def _labels(pictures: Pictures, crop: Crop, out_hw: tuple[int, int]) -> np.ndarray:
-    labels_HW = _cut(pictures.labels_NSS, crop, out_hw)
+def _labels(picture: Picture, crop: Crop, out_hw: tuple[int, int]) -> np.ndarray:
+    labels_HW = _cut(picture.labels_SS, crop, out_hw)
     if not crop.flipped:
         return labels_HW
     mirror = np.arange(256, dtype=np.uint8)
@@ -171,9 +201,9 @@ def _labels(pictures: Pictures, crop: Crop, out_hw: tuple[int, int]) -> np.ndarr
     return mirror[labels_HW]
 
 
-def _depth(pictures: Pictures, crop: Crop, out_hw: tuple[int, int]) -> np.ndarray:
-    depth_HW = _cut(pictures.depth_m_NSS, crop, out_hw)
-    person_HW = _cut(pictures.labels_NSS, crop, out_hw) > 0
+def _depth(picture: Picture, crop: Crop, out_hw: tuple[int, int]) -> np.ndarray:
+    depth_HW = _cut(picture.depth_m_SS, crop, out_hw)
+    person_HW = _cut(picture.labels_SS, crop, out_hw) > 0
     if not person_HW.any():
         return np.full(out_hw, -1, np.float32)
     near, far = depth_HW[person_HW].min(), depth_HW[person_HW].max()

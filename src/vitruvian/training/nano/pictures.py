@@ -8,7 +8,7 @@ In: a recipe. Out: the arrays, kept in a folder. Time: rendering, on all cores; 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path
 
@@ -38,6 +38,22 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.image_NSS3)
+
+    def __getitem__(self, index: int) -> Picture:
+        rows = [_row(getattr(self, field.name), index) for field in fields(self)]
+        return Picture(**{field.name: row for field, row in zip(fields(Picture), rows, strict=True)})
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Picture:
+    """One of them, in memory; fields as those of `Pictures`, in order."""
+
+    image_SS3: np.ndarray
+    labels_SS: np.ndarray
+    depth_m_SS: np.ndarray
+    normals_SS3: np.ndarray
+    keypoints_PK3: np.ndarray
+    boxes_P4: np.ndarray
 
 
 def rendered_pictures(
@@ -81,3 +97,14 @@ def _draw(recipe: NanoRecipe, arrays: Arrays, index: int) -> None:
     arrays["keypoints_NPK3"][index, :persons] = view.keypoints_PK3
     arrays["boxes_NP4"][index] = np.nan
     arrays["boxes_NP4"][index, :persons] = view.boxes_P4
+
+
+def _row(array_N: np.ndarray, index: int) -> np.ndarray:
+    """A row, read from its file where the array is mapped: pages of a map would count as this process's memory."""
+    if not isinstance(array_N, np.memmap):
+        return array_N[index]
+    assert array_N.filename is not None
+    shape = array_N.shape[1:]
+    count = int(np.prod(shape))
+    start_bytes = array_N.offset + index * count * array_N.itemsize
+    return np.fromfile(array_N.filename, array_N.dtype, count, offset=start_bytes).reshape(shape)

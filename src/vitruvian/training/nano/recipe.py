@@ -1,25 +1,20 @@
-"""Everything that decides what the nano networks become, as one value."""
+"""What the nano networks are taught on and with which weights, as one value; how long and how fast is the trainer's."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
-from vitruvian.training.loop import LoopConfig
-from vitruvian.training.recipe import Recipe
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class NanoRecipe(Recipe):
-    """Pictures, steps and loss weights."""
+class NanoRecipe:
+    """Pictures and loss weights."""
 
     pictures: int = 16_000
+    """Synthetic pictures rendered once; each is seen many times, cut and coloured anew."""
     picture_side: int = 288
     """Height and width the pictures are rendered at."""
     several_share: float = 0.2
     """Share of pictures with two or three persons."""
-    loop: LoopConfig = field(default_factory=lambda: LoopConfig(steps=3900, lr=8e-4))
-    warmup: int = 150
-    weight_decay: float = 0.05
     heat_sigma: float = 2.0
     """Width of the target Gaussians in heat-map pixels (64x48)."""
     pose_weight: float = 800.0
@@ -31,4 +26,5 @@ class NanoRecipe(Recipe):
     background_normal_weight: float = 0.2
     """Share of the normal loss for pixels of rooms, props and empty backgrounds (which count as facing walls)."""
     seed: int = 20_260
+    """Training pictures have seeds from here on; held-out pictures come from far above."""
     held_out_seed: int = 90_000_000

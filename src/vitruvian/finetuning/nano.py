@@ -1,0 +1,258 @@
+"""The embedded nano networks anew: plan, folder, pictures, network, training, weight files; in this order.
+
+The pictures are rendered into the folder and stay there for a resumed or another training. Several processes started by
+torchrun train together, each on its share of a step; the first one renders and writes. On a CPU one process a core is
+fastest. The training dominates time; memory is that of a small network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import torch
+from torch import Tensor
+
+from vitruvian.datasets.preparing import sample_rng
+from vitruvian.errors import DoesNotFitError
+from vitruvian.finetuning.conduct import common_document, conducted, opened_together, predictor
+from vitruvian.finetuning.folder import BEST, LAST, Mode, RunFolder, state_of
+from vitruvian.finetuning.loader import Loader
+from vitruvian.finetuning.memory import loader_threads
+from vitruvian.finetuning.nano_plan import TASK, PlannedNano, joint_workload, plan_nano
+from vitruvian.finetuning.planned import kept_settings
+from vitruvian.finetuning.progress import TrainingProgress
+from vitruvian.finetuning.rig import Rig
+from vitruvian.finetuning.road import own_device
+from vitruvian.finetuning.shortage import smaller_knobs
+from vitruvian.finetuning.state import read_document
+from vitruvian.finetuning.training import Outcome, Training
+from vitruvian.finetuning.validation import Score
+from vitruvian.fit.explain import shortfall
+from vitruvian.fit.parts import blocks_of
+from vitruvian.hardware import PeakWatch, limit_memory, open_meter, parse_size, probe
+from vitruvian.tasks.preprocess import normalise
+from vitruvian.training.batches import on_device
+from vitruvian.training.drop_path import add_drop_path
+from vitruvian.training.nano.batches import Batch, NanoSample, joint_batch, sample_of
+from vitruvian.training.nano.network import JointNetwork
+from vitruvian.training.nano.objective import JointObjective, by_task
+from vitruvian.training.nano.pictures import Pictures, rendered_pictures
+from vitruvian.training.nano.weights import LICENCE, write_weights
+from vitruvian.training.ranks import Ranks, join_ranks
+from vitruvian.zoo.sapiens import SAPIENS
+
+JOINT = "joint.safetensors"
+"""The best weights so far: of all heads together, no model to run."""
+WEIGHTS = "weights"
+"""Folder of the files that come with the package, made of the weights of the end."""
+RENDERED, HELD_OUT = "pictures-rendered", "held-out"
+BEYOND_EVALUATION = 10_000
+"""Held-out seeds that are left to those who measure finished networks."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class NanoTrained:
+    """A training that is over."""
+
+    folder: Path
+    planned: PlannedNano
+    outcome: Outcome
+
+
+def train_nano(
+    out: str | Path,
+    settings: Sequence[str] = (),
+    *,
+    recipe: str | Path | None = None,
+    budget: int | str | None = None,
+    device: str | None = None,
+    mode: Mode = "new",
+    report: Callable[[str], None] = lambda line: None,
+    announce: Callable[[PlannedNano], None] = lambda planned: None,
+    on_progress: Callable[[TrainingProgress], None] = lambda progress: None,
+    **more: Any,
+) -> NanoTrained:
+    """Train the nano networks on rendered pictures, inside a memory budget.
+
+    Args:
+        out: folder of the training; absent or empty, unless `mode` says otherwise. Rendered pictures in it stay.
+        settings: `key=value` texts: `pictures`, fields of `finetuning.recipe.Recipe`, knobs of `fit.settings`.
+        recipe: TOML file with the same keys, but `pictures`.
+        budget: bytes or text such as `2GB` that each process may take on its device; None: what is free.
+        device: torch device string; None: the machine's first.
+        mode: new, resume or overwrite.
+        report: hears what is worth saying.
+        announce: gets the plan before anything is rendered.
+        on_progress: hears where the training stands.
+        more: the same keys as `settings`, as Python values.
+
+    Raises:
+        UsageError: a key, value or device that cannot be, or a folder that is in use or holds something else.
+        DoesNotFitError: no way to train fits the memory, or the disk is full.
+        RefusedError: a state of another training.
+        CheckFailedError: the training diverged.
+        InterruptedRunError: stopped by the user; `mode="resume"` goes on.
+    """
+    budget_bytes = parse_size(budget) if isinstance(budget, str) else budget
+    file, state = None if recipe is None else Path(recipe), state_of(Path(out)) if mode == "resume" else None
+    plan = partial(plan_nano, settings, file=file, more=more, budget_bytes=budget_bytes, device=own_device(device))
+    planned = plan() if state is None else _as_before(plan, state)
+    announce(planned)
+    if not planned.plan.fits:
+        raise DoesNotFitError(shortfall(planned.plan))
+    ranks = join_ranks(torch.device(planned.plan.device).type)
+    with ExitStack() as stack:
+        folder = opened_together(stack, Path(out), mode, planned.identity, ranks)
+        if mode == "overwrite" and ranks.leads:
+            _clear(folder.path)
+        pictures, held_out = _pictures(planned, folder, ranks, report)
+        if budget_bytes is not None:
+            report(stack.enter_context(limit_memory(planned.plan.device, budget_bytes)).sentence)
+        watch = stack.enter_context(PeakWatch(open_meter(planned.plan.device)))
+        training = _training(planned, pictures, held_out, folder, ranks, watch)
+        training.report, training.on_progress = report, on_progress
+        stack.callback(training.loader.close)
+        outcome = conducted(training, partial(_document, planned, training))
+    return NanoTrained(folder=folder.path, planned=planned, outcome=outcome)
+
+
+def _as_before(plan: Callable[..., PlannedNano], state: Path) -> PlannedNano:
+    """The plan of a resumed training, as it was, or where that does not fit any more, with other batches."""
+    knobs = read_document(state)["knobs"]
+    planned = plan(kept=kept_settings(knobs, exactly=True))
+    return planned if planned.plan.fits else plan(kept=kept_settings(knobs, exactly=False))
+
+
+def _clear(path: Path) -> None:
+    """Take away what this training alone leaves; the pictures tell themselves whether they are the right ones."""
+    for file in (path / JOINT, *(path / WEIGHTS).glob("*.safetensors")):
+        file.unlink(missing_ok=True)
+
+
+def _pictures(
+    planned: PlannedNano, folder: RunFolder, ranks: Ranks, report: Callable[[str], None]
+) -> tuple[Pictures, Pictures]:
+    """Pictures to train on and to measure on, rendered by the first process where they are not there yet."""
+    nano, place = planned.nano, folder.path / RENDERED
+    count = max(1, planned.recipe.validation_limit)
+    apart = replace(nano, pictures=count, seed=nano.held_out_seed + BEYOND_EVALUATION)
+    if not ranks.leads:
+        ranks.wait()  # until all is there
+    workers = probe().cpu.cores if ranks.leads else 1
+    pictures = rendered_pictures(nano, place, workers=workers, report=report)
+    held_out = rendered_pictures(apart, place / HELD_OUT, workers=workers, report=report)
+    if ranks.leads:
+        ranks.wait()
+    return pictures, held_out
+
+
+def _training(
+    planned: PlannedNano, pictures: Pictures, held_out: Pictures, folder: RunFolder, ranks: Ranks, watch: PeakWatch
+) -> Training:
+    """The training of a fresh network, with its samples."""
+    plan, recipe, nano = planned.plan, planned.recipe, planned.nano
+    rig = _rig(planned, ranks)
+
+    def prepare(index: int, rng: np.random.Generator) -> NanoSample:
+        return sample_of(pictures[index], rng, nano)
+
+    predicted_bytes = predictor(plan, planned.planner)
+    return Training(
+        rig=rig,
+        recipe=recipe,
+        steps=planned.steps,
+        schedule=recipe.schedule_for(planned.steps, nano.pictures),
+        loader=Loader(
+            samples=range(nano.pictures),
+            name_of=lambda index: f"picture {index}",
+            prepare=prepare,
+            batch_size=recipe.batch_size,
+            seed=recipe.seed,
+            threads=loader_threads(),
+            corrupt_limit=0,
+            ranks=ranks,
+        ),
+        score=partial(_score, planned, held_out),
+        folder=folder,
+        write_weights=partial(_write_weights, folder),
+        watch=watch,
+        predicted_bytes=predicted_bytes,
+        smaller=partial(
+            smaller_knobs,
+            batch_size=recipe.batch_size,
+            predicted_bytes=predicted_bytes,
+            has_blocks=True,
+            on_host=plan.device == "cpu",
+        ),
+    )
+
+
+def _rig(planned: PlannedNano, ranks: Ranks) -> Rig:
+    """A network that begins alike in every process, and what trains it."""
+    recipe, workload = planned.recipe, joint_workload()
+    torch.set_num_threads(max(1, probe().cpu.cores // ranks.count))
+    cv2.setNumThreads(1)  # many small canvases in threads of our own
+    torch.manual_seed(recipe.seed)
+    network = JointNetwork()
+    torch.manual_seed(recipe.seed + ranks.rank)
+    add_drop_path(network, blocks_of(network, workload), recipe.drop_path)
+    return Rig(
+        network=network,
+        workload=workload,
+        recipe=recipe,
+        objective=JointObjective(recipe=planned.nano),
+        stack=joint_batch,
+        family=SAPIENS,
+        device=planned.plan.device,
+        knobs=planned.plan.knobs,
+        ranks=ranks,
+    )
+
+
+@torch.no_grad()
+def _score(planned: PlannedNano, held_out: Pictures, rig: Rig, picture: Path | None) -> Score:
+    """The joint loss on held-out crops, the same ones every time, and each task's part of it."""
+    terms: list[Tensor] = []
+    rig.network.eval()
+    for batch in _held_out_batches(planned, held_out, rig):
+        outputs = rig.network(normalise(batch.canvas_BHW3))
+        losses = rig.objective.losses(outputs, batch)
+        terms.append(torch.stack([torch.stack([term.total.float(), term.count.float()]) for term in losses]).cpu())
+    rig.network.train()
+    if not terms:
+        return Score(loss=float("nan"), numbers={}, leading="loss", more_is_better=False)
+    total_T, count_T = torch.stack(terms).sum(dim=0).unbind(dim=1)
+    parts = by_task(total_T, count_T)
+    loss = sum(parts.values())
+    return Score(loss=loss, numbers={"loss": loss, **parts}, leading="loss", more_is_better=False)
+
+
+def _held_out_batches(planned: PlannedNano, held_out: Pictures, rig: Rig) -> Iterator[Batch]:
+    """In micro-batches, on the device."""
+    count, size = min(len(held_out), planned.recipe.validation_limit), rig.knobs.micro_batch
+    for start in range(0, count, size):
+        rows = range(start, min(start + size, count))
+        samples = [
+            sample_of(held_out[row], sample_rng(planned.nano.held_out_seed, 0, row), planned.nano) for row in rows
+        ]
+        yield on_device(joint_batch(samples), rig.device)
+
+
+def _write_weights(folder: RunFolder, name: str, tensors: dict[str, Tensor]) -> None:
+    """All heads in one file; at the end, the files that come with the package, too."""
+    folder.write_weights(JOINT if name == BEST else name, tensors, {"licence": LICENCE})
+    if name == LAST:
+        write_weights(tensors, folder.path / WEIGHTS)
+
+
+def _document(planned: PlannedNano, training: Training, outcome: Outcome | None) -> dict[str, Any]:
+    """`run.json`."""
+    own = {"task": TASK, "licence": LICENCE, "nano": asdict(planned.nano)}
+    return common_document(training, planned.plan, outcome) | own

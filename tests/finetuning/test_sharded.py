@@ -1,0 +1,67 @@
+"""Two processes on a CPU: the losses of one, sharded or not, and states that any number of processes takes up."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from tiny_trainings import SETTINGS, log_of, same_bits, tiny_base, tiny_data, train, weights
+from tolerances import SHARDED_LOSS_REL
+
+MORE = ("steps=10", "checkpoint_every=1", "validate_every=5")
+
+
+def command(tmp_path: Path, run: str, *settings: str) -> list[str]:
+    """A pose training, which has no dropout, by two processes; its base and data are made where they are missing."""
+    base, data = tmp_path / "base" / "pose.safetensors", tmp_path / "data-pose"
+    if not base.exists():
+        tiny_base(base.parent, "pose")
+        tiny_data(data, "pose")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+    what = ["--task", "pose", "--model", str(base), "--data", str(data), "-o", str(tmp_path / run)]
+    return [*launcher, "-m", "vitruvian", "finetune", *what, *SETTINGS, *MORE, *settings, "-q"]
+
+
+def run_two(tmp_path: Path, run: str, *settings: str) -> None:
+    done = subprocess.run(command(tmp_path, run, *settings), capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+def losses(folder: Path) -> list[float]:
+    return [row.get("loss", row.get("validation_loss")) for row in log_of(folder)]
+
+
+@pytest.mark.parametrize("parallel", ["fsdp", "ddp"])
+def test_two_processes_learn_what_one_learns(parallel: str, tmp_path: Path) -> None:
+    train(tmp_path, *MORE, kind="pose", run="one")
+    run_two(tmp_path, "two", f"parallel={parallel}")
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=SHARDED_LOSS_REL)
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert one.keys() == two.keys()
+    assert all(value.shape == two[key].shape for key, value in one.items())
+
+
+def test_a_sharded_training_that_was_killed_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    run_two(tmp_path, "whole", "parallel=fsdp")
+    child = subprocess.Popen(command(tmp_path, "run", "parallel=fsdp"), start_new_session=True)
+    state = tmp_path / "run" / "state.pt"
+    until = time.monotonic() + 120
+    while not state.exists() and time.monotonic() < until:
+        time.sleep(0.005)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    assert state.exists()
+    one = tmp_path / "one"
+    subprocess.run(["cp", "-r", str(tmp_path / "run"), str(one)], check=True)
+    run_two(tmp_path, "run", "parallel=fsdp", "--resume")
+    assert same_bits(weights(tmp_path / "whole"), weights(tmp_path / "run"))
+    train(tmp_path, *MORE, kind="pose", run="one", mode="resume")
+    assert losses(one) == pytest.approx(losses(tmp_path / "whole"), rel=SHARDED_LOSS_REL)
+    assert torch.load(one / "state.pt", weights_only=True)["step"] == 10
