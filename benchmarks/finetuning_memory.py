@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -89,6 +90,7 @@ def main() -> None:
         for place, name in enumerate(names):
             run = Path(folder) / f"run-{place}"
             cells = measured(arguments.model, data, run, ROWS[name], arguments.crop, arguments.device)
+            shutil.rmtree(run, ignore_errors=True)  # its state is as large as the network in training
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 

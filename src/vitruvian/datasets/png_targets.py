@@ -9,6 +9,7 @@ is bounded before anything is decoded.
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from dataclasses import dataclass
@@ -53,8 +54,10 @@ class PngFile:
 def open_png(path: Path) -> PngFile:
     """Read a PNG file and its header; `InputError` for anything else."""
     with said_plainly(), path.open("rb") as file:
-        data = file.read(MAX_ENCODED_BYTES + 1)
-    if len(data) > MAX_ENCODED_BYTES:
+        # Asked for more than there is, a file object sets that much memory aside first.
+        size_bytes = os.fstat(file.fileno()).st_size
+        data = file.read(min(size_bytes, MAX_ENCODED_BYTES))
+    if size_bytes > MAX_ENCODED_BYTES:
         raise InputError(f"is larger than {MAX_ENCODED_BYTES / 1e9:g} GB; expected a picture; split or re-encode it")
     if not data.startswith(SIGNATURE) or data[12:16] != b"IHDR" or len(data) < 33:
         raise InputError("is not a PNG file; expected one; save it again as PNG")

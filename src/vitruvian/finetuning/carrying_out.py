@@ -31,7 +31,7 @@ from vitruvian.finetuning.validation import Score, Validation
 from vitruvian.fit.calibration import CalibrationPoint, remember
 from vitruvian.fit.knobs import Knobs
 from vitruvian.fit.parts import blocks_of
-from vitruvian.hardware import PeakWatch, limit_memory, open_meter, probe
+from vitruvian.hardware import PeakWatch, large_blocks_apart, limit_memory, open_meter, probe
 from vitruvian.tasks.base import Provenance
 from vitruvian.training.batches import Batch, on_device, stacked
 from vitruvian.training.drop_path import add_drop_path
@@ -85,14 +85,28 @@ def put_together(
     torch.set_num_threads(max(1, cpu.cores // ranks.count))
     cv2.setNumThreads(1)  # many small pictures in threads of our own
     torch.manual_seed(recipe.seed + ranks.rank)
-    begun = start(found, planned.spec, seed=recipe.seed)
+    with large_blocks_apart():
+        begun = start(found, planned.spec, seed=recipe.seed)
     for note in begun.notes:
         report(f"note: {note}")
+    limit = None
     if planned.budget_bytes is not None:
-        report(stack.enter_context(limit_memory(plan.device, planned.budget_bytes)).sentence)
+        limit = stack.enter_context(limit_memory(plan.device, planned.budget_bytes))
+        report(limit.sentence)
     watch = stack.enter_context(PeakWatch(open_meter(plan.device)))
     add_drop_path(begun.network, _block_names(planned, begun), recipe.drop_path)
-    rig = Rig(
+    with large_blocks_apart():  # weights in another type, and moments
+        rig = _rig(planned, begun, ranks)
+    training = _training(planned, begun, rig, folder, watch, report, on_progress)
+    if limit is not None:
+        training.ease = limit.ease
+    stack.callback(training.loader.close)
+    return training
+
+
+def _rig(planned: PlannedTraining, begun: Start, ranks: Ranks) -> Rig:
+    recipe, plan = planned.recipe, planned.plan
+    return Rig(
         network=begun.network,
         workload=planned.workload,
         recipe=recipe,
@@ -107,9 +121,6 @@ def put_together(
         knobs=plan.knobs,
         ranks=ranks,
     )
-    training = _training(planned, begun, rig, folder, watch, report, on_progress)
-    stack.callback(training.loader.close)
-    return training
 
 
 def _block_names(planned: PlannedTraining, begun: Start) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from vitruvian.datasets.preparing import sample_rng
 from vitruvian.errors import CheckFailedError, InputError
+from vitruvian.hardware import out_of_memory
 from vitruvian.stages import ordered_map
 from vitruvian.training.ranks import Ranks
 
@@ -109,6 +110,7 @@ class Loader(Generic[Sample, Ready]):
             try:
                 return self.prepare(sample, sample_rng(self.seed, place.epoch, place.index))
             except InputError as error:
+                _check_memory(error)
                 self._note(self.name_of(sample), str(error))
         raise CheckFailedError(f"got {len(self.samples)} samples and none of use; {self._listed()}")
 
@@ -127,6 +129,17 @@ class Loader(Generic[Sample, Ready]):
         return "; ".join(f"{name}: {reason}" for name, reason in first)
 
 
+def _check_memory(error: InputError) -> None:
+    """A sample that could not be read for want of memory is of use another time.
+
+    Raises:
+        MemoryError: that is what it was.
+    """
+    cause = error.__cause__ or error.__context__
+    if cause is not None and out_of_memory(cause):
+        raise MemoryError(str(error)) from error
+
+
 def plain_samples(
     samples: Sequence[Sample],
     prepare: Callable[[Sample, None], Ready],
@@ -140,6 +153,7 @@ def plain_samples(
         try:
             return prepare(sample, None)
         except InputError as error:
+            _check_memory(error)
             corrupt[name_of(sample)] = str(error)
             return None
 

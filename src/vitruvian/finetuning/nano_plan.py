@@ -39,7 +39,7 @@ TASK = "nano"
 PICTURES = "pictures"
 """Key of the number of pictures, beside those of a recipe and of knobs."""
 NANO_TRAINING = Recipe(
-    steps=3900,
+    steps=8000,
     batch_size=32,
     lr=8e-4,
     schedule="cosine",

@@ -14,7 +14,7 @@ from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -49,6 +49,7 @@ from vitruvian.training.merging import plain_state_dict
 from vitruvian.training.schedules import Schedule
 from vitruvian.training.step import StepResult
 
+Result = TypeVar("Result")
 ROLLBACK_RATE = 0.5
 """What the learning rate is multiplied with when a training goes back to its last state."""
 
@@ -89,6 +90,8 @@ class Training:
     predicted_bytes: Callable[[Knobs], int]
     smaller: Callable[[Knobs], Knobs]
     """Knobs that need less memory and learn the same; `DoesNotFitError` where there are none."""
+    ease: Callable[[], None] = lambda: None
+    """Called where memory gave out and was freed."""
     on_progress: Callable[[TrainingProgress], None] = lambda progress: None
     report: Callable[[str], None] = lambda line: None
     clock_s: Callable[[], float] = time.perf_counter
@@ -143,8 +146,6 @@ class Training:
     def _advance(self) -> None:
         """One step, and what is due after it."""
         result = self._step()
-        if result is None:
-            return
         trouble = self._trouble.seen(result)
         if trouble is not None:
             self._go_back(trouble)
@@ -159,29 +160,35 @@ class Training:
             self._validate()
         self._save_if_due()
 
-    def _step(self) -> StepResult | None:
-        """Take a step; None: memory gave out, and the next try is made under smaller knobs."""
+    def _step(self) -> StepResult:
+        """Take a step."""
         started = self.clock_s()
-        samples = self.loader(self.done)
-        self.rig.set_rate(self._lr())
-        before = random_states(self.rig.ranks, self.rig.device) if self.rig.ranks.count == 1 else None
-        shortage: str | None = None
-        try:
-            result = self.rig.step(self.rig.micro_batches(samples))
-        except (RuntimeError, MemoryError) as error:
-            if not out_of_memory(error):
-                raise
-            shortage = str(error).splitlines()[0]
-        if shortage is not None:  # outside the handler, whose traceback keeps the batch alive
-            self._make_do(shortage, before)
-            return None
+        result = self._surviving(self._take)
         self._images += result.items * self.rig.ranks.count
         self._seconds += self.clock_s() - started
         return result
 
+    def _take(self) -> StepResult:
+        samples = self.loader(self.done)
+        self.rig.set_rate(self._lr())
+        return self.rig.step(self.rig.micro_batches(samples))
+
+    def _surviving(self, act: Callable[[], Result]) -> Result:
+        """What an action gives; where memory gives out it is tried again under knobs that need less."""
+        while True:
+            before = random_states(self.rig.ranks, self.rig.device) if self.rig.ranks.count == 1 else None
+            try:
+                return act()
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+                shortage = (str(error) or type(error).__name__).splitlines()[0]
+            self._make_do(shortage, before)  # outside the handler, whose traceback keeps the batch alive
+
     def _make_do(self, shortage: str, before: list[dict[str, Any]] | None) -> None:
         """Go on under knobs that need less."""
         free_caches(self.rig.device)
+        self.ease()
         if before is None:
             raise DoesNotFitError(
                 f"memory gave out in step {self.done + 1} ({shortage}), and {self.rig.ranks.count} processes cannot "
@@ -273,7 +280,7 @@ class Training:
         picture = self.folder.picture(self.done) if self.leads else None
         average = self.rig.average
         with average.swapped() if average is not None else nullcontext():
-            score = self.score(self.rig, picture)
+            score = self._surviving(lambda: self.score(self.rig, picture))
             if not score.numbers:
                 return None
             self._score = score

@@ -23,6 +23,8 @@ from vitruvian.hardware.meter import AllocatorMeter, TorchAllocator
 from vitruvian.hardware.process_memory import process_memory, trim_heap
 from vitruvian.hardware.sizes import format_bytes
 
+EASED_BYTES = 64_000_000
+"""Room for generated code and its scratch each time memory gave out."""
 _MPS_DEFAULT = 1.7
 """Of what Metal recommends."""
 
@@ -38,6 +40,16 @@ class DeviceLimit:
     sentence: str
     """What was set, for people."""
     _restore: Callable[[], None] | None = field(default=None, repr=False)
+    _ease: Callable[[], None] | None = field(default=None, repr=False)
+
+    def ease(self) -> None:
+        """Allow a little more after memory gave out, where freed memory goes on counting.
+
+        On a Linux CPU the heap keeps what was freed: tensors get it again, but code generators, which ask the system
+        for a few pages, would get nothing any more. Resident memory stays within the budget by what was freed.
+        """
+        if self._ease is not None:
+            self._ease()
 
     def lift(self) -> None:
         """Restore what was before; a second call does nothing."""
@@ -114,7 +126,19 @@ def _limit_process(budget_bytes: int) -> DeviceLimit:
         sentence=f"this process is held to about {format_bytes(budget_bytes)} of memory, "
         f"{format_bytes(now.resident_bytes)} of it taken by libraries already",
         _restore=lambda: resource.setrlimit(resource.RLIMIT_DATA, before),
+        _ease=_ease_process,
     )
+
+
+def _ease_process() -> None:
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if soft != resource.RLIM_INFINITY:
+        raised = soft + EASED_BYTES
+        resource.setrlimit(
+            resource.RLIMIT_DATA, (raised if hard == resource.RLIM_INFINITY else min(raised, hard), hard)
+        )
 
 
 def _start_threads() -> None:
