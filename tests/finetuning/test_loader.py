@@ -88,3 +88,20 @@ def test_plain_samples_keep_their_order_and_leave_out_what_is_no_use() -> None:
     corrupt: dict[str, str] = {}
     assert list(plain_samples(range(6), prepare, str, corrupt, threads=2)) == [0, 10, 20, 40, 50]
     assert corrupt == {"3": "no picture"}
+
+
+def test_want_of_memory_is_not_a_fault_of_the_sample() -> None:
+    def prepare(sample: int, rng: np.random.Generator | None) -> int:
+        try:
+            raise MemoryError
+        except MemoryError as error:
+            raise InputError("cannot be decoded") from error
+
+    one = Loader(samples=[0, 1], name_of=str, prepare=prepare, batch_size=1, seed=0, threads=1, corrupt_limit=9)
+    with pytest.raises(MemoryError, match="cannot be decoded"):
+        one(0)
+    assert not one.corrupt
+    corrupt: dict[str, str] = {}
+    with pytest.raises(MemoryError):
+        list(plain_samples([0], prepare, str, corrupt, threads=1))
+    assert not corrupt

@@ -48,6 +48,13 @@ def test_two_processes_learn_what_one_learns(parallel: str, tmp_path: Path) -> N
     assert all(value.shape == two[key].shape for key, value in one.items())
 
 
+def test_sharded_bfloat16_weights_keep_their_islands(tmp_path: Path) -> None:
+    run_two(tmp_path, "two", "parallel=fsdp", "dtype=bfloat16", "precision=pure", "checkpointing=blocks")
+    found = {key: value.dtype for key, value in weights(tmp_path / "two").items()}
+    assert found["backbone.pos_embed"] == found["head.final_layer.weight"] == torch.float32
+    assert found["backbone.layers.0.attn.qkv.weight"] == torch.bfloat16
+
+
 def test_a_sharded_training_that_was_killed_resumes_to_the_same_bits(tmp_path: Path) -> None:
     run_two(tmp_path, "whole", "parallel=fsdp")
     child = subprocess.Popen(command(tmp_path, "run", "parallel=fsdp"), start_new_session=True)

@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import tolerances
 from fit.small_networks import Stack, Transformer, transformer_workload, workload_of
 from vitruvian.errors import UsageError
-from vitruvian.fit.apply import apply_knobs, loss_of
+from vitruvian.fit.apply import apply_knobs, loss_of, rewrap
 from vitruvian.fit.knobs import Knobs, TrainingKnobs
 from vitruvian.fit.workload import Workload
 
@@ -203,3 +203,19 @@ def test_the_loss_is_the_workloads_or_the_sum_of_what_has_a_gradient() -> None:
     assert loss_of(replace(plain, loss=mean_loss), outputs).item() == 3.0
     half = {"a": torch.full((1000,), 300.0, dtype=torch.bfloat16, requires_grad=True)}
     assert loss_of(plain, half).item() == 300_000.0, "summed in float32"
+
+
+@pytest.mark.parametrize("trainable", ["all", "lora"])
+def test_rewrapping_changes_how_it_computes_and_nothing_else(trainable: Any) -> None:
+    module = prepared(trainable=trainable, checkpointing="blocks", attention="materialised")
+    before = gradients(module)
+    module.zero_grad()
+    weights = {name: value.clone() for name, value in module.state_dict().items()}
+    learning = [name for name, value in module.named_parameters() if value.requires_grad]
+    rewrap(module, transformer_workload(), Knobs(training=TrainingKnobs(trainable=trainable)))
+    assert not any("forward" in vars(part) for part in module.modules())
+    assert [name for name, value in module.named_parameters() if value.requires_grad] == learning
+    assert all(torch.equal(value, weights[name]) for name, value in module.state_dict().items())
+    after = gradients(module)
+    assert before.keys() == after.keys()
+    assert all(torch.allclose(before[name], after[name], atol=tolerances.LOSS_REL) for name in before)

@@ -294,9 +294,7 @@ def _fields(knobs: Knobs) -> dict[str, Any]:
     return {name: getattr(knobs, name) for name in Knobs.__slots__}
 
 
-@pytest.mark.parametrize(
-    "fields", [{"gpus": 2}, {"gpus": 0}, {"batch": 0}]
-)
+@pytest.mark.parametrize("fields", [{"gpus": 2}, {"gpus": 0}, {"batch": 0}])
 def test_senseless_jobs_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         make_plan(footprint, job(**fields), machine())
@@ -321,3 +319,11 @@ def test_what_was_measured_corrects_the_prediction() -> None:
     assert corrected.margin_bytes < plain.margin_bytes
     other = make_plan(footprint, job(batch=1, dtypes=("float32",)), machine(), calibration)
     assert other == make_plan(footprint, job(batch=1, dtypes=("float32",)), machine()), "nothing like it was measured"
+
+
+def test_sharded_bfloat16_weights_never_have_8_bit_state() -> None:
+    (native, *_) = rungs(job(train=True, gpus=4), machine(80).accelerators[0])
+    ways = [rung.knobs.training for rung in native if rung.knobs.training is not None]
+    rounded = [way for way in ways if way.optimizer == "adamw-8bit" and way.precision == "pure"]
+    assert {way.parallel for way in rounded} == {"ddp"}
+    assert {way.parallel for way in ways} == {"ddp", "fsdp"}

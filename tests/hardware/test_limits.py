@@ -11,6 +11,7 @@ import pytest
 
 from vitruvian.errors import DoesNotFitError
 from vitruvian.hardware import limit_memory
+from vitruvian.hardware.limits import EASED_BYTES
 
 GB = 10**9
 linux = pytest.mark.skipif(sys.platform != "linux", reason="only Linux enforces this limit")
@@ -65,6 +66,9 @@ with limit_memory("cpu", budget) as limit, PeakWatch(meter) as watch:
     told["training"] = [attempt(backward, batch) for batch in (20, 1)]
     told["over_mb"] = (watch.peak_bytes - budget) / MB
     told["used_mb"] = (watch.peak_bytes - taken) / MB
+    soft = resource.getrlimit(resource.RLIMIT_DATA)[0]
+    limit.ease()
+    told["eased_bytes"] = resource.getrlimit(resource.RLIMIT_DATA)[0] - soft
 told["restored"] = resource.getrlimit(resource.RLIMIT_DATA) == before
 told["after"] = attempt(in_arrays, 20)
 limit.lift()
@@ -88,6 +92,7 @@ def test_a_process_under_a_limit_fails_softly_and_goes_on() -> None:
     assert told["training"] == ["out of memory", 0.0]
     assert told["over_mb"] < 60, "the whole process stays within about its budget"
     assert told["used_mb"] > 100, "and may use most of it"
+    assert told["eased_bytes"] == EASED_BYTES
     assert told["restored"]
     assert told["after"] == 100_000_000.0, "without the limit the same work is done"
     assert told["lifted_twice"]

@@ -110,6 +110,7 @@ def test_it_says_what_it_is(fields: dict[str, Any], dtype: torch.dtype, device: 
         ({"optimizer": "adamw-8bit", "state": "host"}, torch.float32, "meta", "adamw-8bit with state=host"),
         ({"optimizer": "adamw-foreach", "state": "host"}, torch.float32, "meta", "adamw-foreach with state=host"),
         ({"optimizer": "adamw-foreach"}, torch.bfloat16, "cpu", "need stochastic rounding"),
+        ({"optimizer": "adamw-8bit", "parallel": "fsdp", "gpus": 2}, torch.bfloat16, "cpu", "cannot round"),
     ],
 )
 def test_what_excludes_each_other_is_refused(

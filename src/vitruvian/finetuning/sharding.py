@@ -40,6 +40,18 @@ def shard(network: nn.Module, blocks: Sequence[str], knobs: Knobs, device: str, 
         options["mp_policy"] = MixedPrecisionPolicy(param_dtype=compute, reduce_dtype=torch.float32)
     if knobs.training.state == "host" and kind != "cpu":
         options["offload_policy"] = CPUOffloadPolicy()
-    for name in blocks:
-        fully_shard(network.get_submodule(name), **options)
-    fully_shard(network, **options)
+    for part in [*(network.get_submodule(name) for name in blocks), *_of_mixed_types(network, blocks), network]:
+        fully_shard(part, **options)
+
+
+def _of_mixed_types(network: nn.Module, blocks: Sequence[str]) -> list[nn.Module]:
+    """Parts outside the blocks that must be sharded one by one: what is gathered together must be of one type.
+
+    Empty where all outside the blocks is of one type; else every module with parameters of its own, inner ones first.
+    """
+    inside = tuple(f"{block}." for block in blocks)
+    outside = [name for name, _ in network.named_parameters() if not name.startswith(inside)]
+    if len({network.get_parameter(name).dtype for name in outside}) == 1:
+        return []
+    owners = dict.fromkeys(name.rpartition(".")[0] for name in outside)
+    return [network.get_submodule(name) for name in sorted(owners, key=len, reverse=True) if name]

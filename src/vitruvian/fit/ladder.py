@@ -182,7 +182,9 @@ def _training(job: PlanJob, device: Device, dtypes: tuple[Dtype, ...]) -> Iterat
     recomputed = ("none", "selective", "blocks") if "blocks" in job.offers else ("none",)
 
     def ways(tier: int, start: TrainingKnobs, compute: Dtype, *, offload: bool, remark: str = "") -> Iterator[_Way]:
-        for parallel in ("ddp", "fsdp") if job.gpus > 1 else ("none",):
+        # torchao cannot round bfloat16 weights that are sharded.
+        cannot_shard = (start.precision, start.optimizer) == ("pure", "adamw-8bit")
+        for parallel in ("none",) if job.gpus == 1 else ("ddp",) if cannot_shard else ("ddp", "fsdp"):
             for state in ("device", "host") if offload and host else ("device",):
                 for checkpointing in recomputed if start.trainable == "all" else recomputed[::2]:
                     turned: dict[str, Any] = {"parallel": parallel, "state": state, "checkpointing": checkpointing}

@@ -103,6 +103,11 @@ def _check(groups: Groups, knobs: TrainingKnobs) -> None:
         )
     if knobs.optimizer == "adamw":
         return
+    if knobs.optimizer == "adamw-8bit" and knobs.parallel == "fsdp" and _has_type(groups, torch.bfloat16):
+        raise UsageError(
+            "got optimizer=adamw-8bit for sharded bfloat16 weights, which torchao cannot round by chance; expected "
+            "another combination; use optimizer=adamw, or precision=autocast"
+        )
     if _travels(groups, knobs):
         raise UsageError(
             f"got optimizer={knobs.optimizer} with state=host; expected adamw there; use optimizer=adamw, or "
