@@ -15,7 +15,8 @@ import torch
 from tiny_trainings import SETTINGS, log_of, same_bits, tiny_base, tiny_data, train, weights
 from tolerances import SHARDED_LOSS_REL
 
-MORE = ("steps=10", "checkpoint_every=1", "validate_every=5")
+STEPS = 12
+MORE = (f"steps={STEPS}", "checkpoint_every=1", "validate_every=4")
 
 
 def command(tmp_path: Path, run: str, *settings: str) -> list[str]:
@@ -32,6 +33,11 @@ def command(tmp_path: Path, run: str, *settings: str) -> list[str]:
 def run_two(tmp_path: Path, run: str, *settings: str) -> None:
     done = subprocess.run(command(tmp_path, run, *settings), capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def children_of(process: int) -> list[int]:
+    """The launcher starts its workers in sessions of their own."""
+    return [int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()]
 
 
 def losses(folder: Path) -> list[float]:
@@ -55,20 +61,36 @@ def test_sharded_bfloat16_weights_keep_their_islands(tmp_path: Path) -> None:
     assert found["backbone.layers.0.attn.qkv.weight"] == torch.bfloat16
 
 
+@pytest.mark.parametrize("parallel", ["fsdp", "ddp"])
+def test_adapters_begin_alike_and_averages_are_kept(parallel: str, tmp_path: Path) -> None:
+    settings = ("trainable=lora", "average=0.5")
+    train(tmp_path, *MORE, *settings, kind="pose", run="one")
+    run_two(tmp_path, "two", f"parallel={parallel}", *settings)
+    assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=SHARDED_LOSS_REL)
+    key = "backbone.layers.1.attn.qkv.weight"
+    one, two = (weights(tmp_path / run)[key] for run in ("one", "two"))
+    base = weights(tmp_path / "base", "pose.safetensors")[key]
+    assert torch.nn.functional.cosine_similarity((one - base).flatten(), (two - base).flatten(), dim=0) > 0.99
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="finds the workers by /proc")
 def test_a_sharded_training_that_was_killed_resumes_to_the_same_bits(tmp_path: Path) -> None:
     run_two(tmp_path, "whole", "parallel=fsdp")
-    child = subprocess.Popen(command(tmp_path, "run", "parallel=fsdp"), start_new_session=True)
+    child = subprocess.Popen(command(tmp_path, "run", "parallel=fsdp"))
     state = tmp_path / "run" / "state.pt"
     until = time.monotonic() + 120
     while not state.exists() and time.monotonic() < until:
         time.sleep(0.005)
-    os.killpg(child.pid, signal.SIGKILL)
+    workers = children_of(child.pid)
+    assert len(workers) == 2
+    for process in (child.pid, *workers):
+        os.kill(process, signal.SIGKILL)
     child.wait()
-    assert state.exists()
+    assert torch.load(state, weights_only=True)["step"] < STEPS
     one = tmp_path / "one"
     subprocess.run(["cp", "-r", str(tmp_path / "run"), str(one)], check=True)
     run_two(tmp_path, "run", "parallel=fsdp", "--resume")
     assert same_bits(weights(tmp_path / "whole"), weights(tmp_path / "run"))
     train(tmp_path, *MORE, kind="pose", run="one", mode="resume")
     assert losses(one) == pytest.approx(losses(tmp_path / "whole"), rel=SHARDED_LOSS_REL)
-    assert torch.load(one / "state.pt", weights_only=True)["step"] == 10
+    assert torch.load(one / "state.pt", weights_only=True)["step"] == STEPS

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,3 +85,18 @@ def test_chance_goes_on_where_it_was() -> None:
     assert set_random_states(states, Ranks(), "cpu")
     assert torch.equal(torch.rand(3), first)
     assert not set_random_states(states, Ranks(rank=1, count=2), "cpu")
+
+
+def test_moments_in_8_bits_are_read_by_a_process_that_never_made_any(tmp_path: Path) -> None:
+    from torchao.optim.subclass_8bit import OptimState8bit
+
+    moments = OptimState8bit.zeros((64, 128), signed=True, block_size=256, device="cpu")
+    path = saved(tmp_path / "state.pt", {"format": FORMAT, "optimizer": {"state": {0: {"exp_avg": moments}}}})
+    code = (
+        "import sys; from pathlib import Path; from vitruvian.finetuning.state import read_document\n"
+        "assert 'torchao' not in sys.modules\n"
+        f"print(type(read_document(Path({str(path)!r}))['optimizer']['state'][0]['exp_avg']).__name__)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "OptimState8bit"

@@ -65,8 +65,8 @@ def trained(
     with ExitStack() as stack:
         training = put_together(planned, found, folder, ranks, report, on_progress, stack)
         outcome = conducted(training, partial(_document, planned, found.provenance, training))
-    if ranks.leads:
-        _learn(planned, training.rig.knobs, outcome.peak_bytes)
+    if ranks.leads and training.steps_here and training.rig.knobs == planned.plan.knobs:
+        _learn(planned, training.rig.knobs, training.watch.peak_bytes)
     return outcome
 
 
@@ -84,7 +84,7 @@ def put_together(
     cpu = probe().cpu
     torch.set_num_threads(max(1, cpu.cores // ranks.count))
     cv2.setNumThreads(1)  # many small pictures in threads of our own
-    torch.manual_seed(recipe.seed + ranks.rank)
+    torch.manual_seed(recipe.seed)
     with large_blocks_apart():
         begun = start(found, planned.spec, seed=recipe.seed)
     for note in begun.notes:
@@ -97,6 +97,7 @@ def put_together(
     add_drop_path(begun.network, _block_names(planned, begun), recipe.drop_path)
     with large_blocks_apart():  # weights in another type, and moments
         rig = _rig(planned, begun, ranks)
+    torch.manual_seed(recipe.seed + ranks.rank)  # weights begin alike in all processes, chance does not
     training = _training(planned, begun, rig, folder, watch, report, on_progress)
     if limit is not None:
         training.ease = limit.ease
@@ -171,7 +172,7 @@ def _training(
         smaller=partial(
             smaller_knobs,
             batch_size=recipe.batch_size,
-            predicted_bytes=predicted_bytes,
+            predicted_bytes=lambda knobs: planned.planner.predicted(knobs).total_bytes,
             has_blocks=bool(_block_names(planned, begun)),
             on_host=plan.device == "cpu",
         ),
@@ -190,7 +191,9 @@ def _score(
 def _validation_batches(planned: PlannedTraining, loader: Loader[Any, Any], rig: Rig) -> Iterator[Batch]:
     """In micro-batches, on the device."""
     data = planned.data
-    samples = plain_samples(data.validation, data.prepare_plain, loader.name_of, loader.corrupt, max(1, loader.threads))
+    samples = plain_samples(
+        data.validation, data.prepare_plain, loader.name_of, loader.corrupt_elsewhere, max(1, loader.threads)
+    )
     while rows := list(islice(samples, rig.knobs.micro_batch)):
         yield on_device(stacked(rows), rig.device)
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vitruvian import zoo
 from vitruvian.errors import RefusedError, UsageError
-from vitruvian.media.atomic import BOOKKEEPING_FOLDER, sweep, write_atomic
+from vitruvian.media.atomic import BOOKKEEPING_FOLDER, explain, sweep, write_atomic
 from vitruvian.media.documents import json_text, write_json_atomic
 from vitruvian.media.ledger import lock_folder
 from vitruvian.media.names import shown
@@ -86,8 +86,12 @@ class RunFolder:
     def log(self, row: Mapping[str, Any]) -> None:
         """Add a row to the log."""
         rounded = {key: float(f"{value:.6g}") if isinstance(value, float) else value for key, value in row.items()}
-        with (self.path / LOG).open("a", encoding="utf-8") as log:
-            log.write(json_text(rounded) + "\n")
+        path = self.path / LOG
+        try:
+            with path.open("a", encoding="utf-8") as log:
+                log.write(json_text(rounded) + "\n")
+        except OSError as error:
+            raise explain(error, path) or error from error
 
     def rewind_log(self, step: int) -> None:
         """Drop rows of steps that are taken again, and one that an interruption tore."""
@@ -115,7 +119,7 @@ def open_run(path: Path, mode: Mode, identity: Mapping[str, Any]) -> RunFolder:
         UsageError: the folder is in use, holds something else, or an earlier training and nobody said what of it.
         RefusedError: `resume`, and the training there is another one; says what differs.
     """
-    there = path.is_dir() and any(path.iterdir())
+    there = path.is_dir() and any(entry.name != BOOKKEEPING_FOLDER for entry in path.iterdir())
     ours = (path / IDENTITY).is_file()
     if there and not ours:
         raise UsageError(

@@ -70,8 +70,10 @@ class Loader(Generic[Sample, Ready]):
     ranks: Ranks = field(default_factory=Ranks)
     corrupt: dict[str, str] = field(default_factory=dict)
     """Samples that were no use: name and reason."""
+    corrupt_elsewhere: dict[str, str] = field(default_factory=dict)
+    """The same of samples to measure on, which end nothing."""
     waited_s: float = 0.0
-    """Time that training stood still for samples."""
+    """How long the latest step waited for its samples."""
 
     def __post_init__(self) -> None:
         self._order = Order(count=len(self.samples), seed=self.seed)
@@ -91,7 +93,7 @@ class Loader(Generic[Sample, Ready]):
             if wanted not in self._begun:
                 self._begun[wanted] = [self._pool.submit(self._ready, place) for place in self._places(wanted)]
         ready = [future.result() for future in self._begun.pop(step)]
-        self.waited_s += time.perf_counter() - began
+        self.waited_s = time.perf_counter() - began
         return ready
 
     def close(self) -> None:

@@ -108,16 +108,25 @@ def train_nano(
     if not planned.plan.fits:
         raise DoesNotFitError(shortfall(planned.plan))
     ranks = join_ranks(torch.device(planned.plan.device).type)
+    if ranks.any(ranks.of_first(planned.plan.knobs) != planned.plan.knobs):
+        raise DoesNotFitError(
+            "got processes whose plans differ, because other memory was free to each; expected one plan for all; give "
+            "each the same --budget"
+        )
     with ExitStack() as stack:
         folder = opened_together(stack, Path(out), mode, planned.identity, ranks)
         if mode == "overwrite" and ranks.leads:
             _clear(folder.path)
         pictures, held_out = _pictures(planned, folder, ranks, report)
+        limit = None
         if budget_bytes is not None:
-            report(stack.enter_context(limit_memory(planned.plan.device, budget_bytes)).sentence)
+            limit = stack.enter_context(limit_memory(planned.plan.device, budget_bytes))
+            report(limit.sentence)
         watch = stack.enter_context(PeakWatch(open_meter(planned.plan.device)))
         training = _training(planned, pictures, held_out, folder, ranks, watch)
         training.report, training.on_progress = report, on_progress
+        if limit is not None:
+            training.ease = limit.ease
         stack.callback(training.loader.close)
         outcome = conducted(training, partial(_document, planned, training))
     return NanoTrained(folder=folder.path, planned=planned, outcome=outcome)

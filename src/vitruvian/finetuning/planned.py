@@ -201,8 +201,8 @@ def kept_settings(knobs: dict[str, Any], *, exactly: bool) -> dict[str, Any]:
 def _decisions(recipe: Recipe, steps: int, wishes: Wishes) -> list[Decision]:
     decisions = []
     warmup = recipe.warmup_for(steps)
-    if warmup != recipe.warmup and "warmup" not in wishes.recipe:
-        because = f"a tenth of the training; the recipe's {recipe.warmup} steps are meant for a long one"
+    if warmup != recipe.warmup:
+        because = f"a tenth of the training at most; {recipe.warmup} steps are meant for a longer one"
         decisions.append(Decision(what="warmup", value=warmup, because=because))
     if recipe.clip_norm == 0 and wishes.knobs.get("gradients") == "released":
         because = "gradients are applied as they are made"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +36,32 @@ class TrainingProgress:
         if self.waited_share >= 0.02:
             parts.append(f"{self.waited_share:.0%} waiting for samples")
         return ", ".join([*filter(None, parts), f"{duration(self.left_s)} left"])
+
+
+@dataclass(kw_only=True, slots=True)
+class Pace:
+    """What a training has taken so far, over all its interruptions."""
+
+    images: int = 0
+    seconds: float = 0.0
+    """In steps; validations and savings apart."""
+    waited_s: float = 0.0
+    """Of these, waiting for samples."""
+    peak_bytes: int = 0
+
+    @property
+    def images_per_s(self) -> float:
+        """Over all processes."""
+        return self.images / max(1e-9, self.seconds)
+
+    @property
+    def waited_share(self) -> float:
+        """Of the time in steps."""
+        return self.waited_s / max(1e-9, self.seconds)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain containers."""
+        return asdict(self)
 
 
 def duration(seconds: float) -> str:

@@ -17,7 +17,7 @@ from vitruvian.training.schedules import Constant, Cosine, Linear, Schedule, Ste
 from vitruvian.training.spike_guard import SPIKE_FACTOR
 
 ScheduleName = Literal["linear", "cosine", "stepwise", "constant"]
-FREE_OF_IDENTITY = ("log_every", "checkpoint_minutes", "checkpoint_every")
+FREE_OF_IDENTITY = ("log_every", "checkpoint_minutes", "checkpoint_every", "corrupt_limit")
 """Fields that decide nothing about the weights."""
 SHORT_WARMUP = 0.1
 """Of a training, at most: a published warm-up is meant for tens of thousands of steps."""

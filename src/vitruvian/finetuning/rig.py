@@ -55,9 +55,10 @@ class Rig:
     def __post_init__(self) -> None:
         """Raises `UsageError` for knobs that this network or device does not carry out."""
         applied = apply_knobs(self.network, self.workload, self.knobs)
-        self.network.to(self.device)
-        if self.training.parallel == "fsdp":
+        if self.training.parallel == "fsdp":  # it takes each part to the device by itself
             shard(self.network, applied.blocks, self.knobs, self.device, self.ranks)
+        else:
+            self.network.to(self.device)
         self._groups = parameter_groups(
             self.network,
             applied.blocks,
@@ -126,13 +127,13 @@ class Rig:
 
 
 def _make_moments(optimizer: Optimizer) -> None:
-    """Let the optimizer allocate its state by a step that changes nothing: no rate, no gradient."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    """Let the optimizer allocate its state by a step that changes nothing: no rate, a gradient of zero for one
+    parameter after the other, since all of them at once may be more than the plan allows."""
     set_rates(optimizer, 0.0)
-    for parameter in parameters:
+    for parameter in [parameter for group in optimizer.param_groups for parameter in group["params"]]:
         parameter.grad = torch.zeros_like(parameter)
-    optimizer.step()
-    optimizer.zero_grad(set_to_none=True)
+        optimizer.step()
+        parameter.grad = None
     for state in optimizer.state.values():
         if isinstance(state["step"], Tensor):
             state["step"].zero_()

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +25,9 @@ from vitruvian.finetuning.state import read_document
 from vitruvian.finetuning.training import Outcome
 from vitruvian.finetuning.wishes import Wishes, read_wishes
 from vitruvian.fit.explain import shortfall
-from vitruvian.hardware import parse_size, probe
-from vitruvian.training.ranks import announced_ranks, join_ranks
+from vitruvian.hardware import make_current, parse_size, probe
+from vitruvian.media.names import shown
+from vitruvian.training.ranks import Ranks, announced_ranks, join_ranks
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +96,13 @@ def finetune(
     Raises:
         VitruvianError: what cannot be used, does not fit or is refused, each as its own class, with the next step.
     """
+    if mode == "overwrite" and Path(model).resolve() in (
+        Path(out).resolve(),
+        *Path(out).resolve().glob("*.safetensors"),
+    ):
+        raise UsageError(
+            f"got {shown(Path(out))} to overwrite and to begin from; expected two folders; choose another -o"
+        )
     job = Job(
         task=task,
         model=model,
@@ -122,7 +129,9 @@ def _carried_out(
     announce(planned)
     if not planned.plan.fits:
         raise DoesNotFitError(shortfall(planned.plan))
+    make_current(planned.plan.device)
     ranks = join_ranks(torch.device(planned.plan.device).type)
+    planned = _as_the_first(job, planned, ranks)
     found = _found(job, planned, access)
     identity = planned.identity | {"weights_sha256": found.provenance.weights_sha256}
     with ExitStack() as stack:
@@ -146,26 +155,43 @@ def own_device(device: str | None) -> str | None:
 
 def _planned(job: Job) -> PlannedTraining:
     """The plan; of a resumed training as it was, or where that does not fit any more, with other batches."""
-    plan = partial(
-        plan_training,
+    state = state_of(job.out) if job.mode == "resume" else None
+    if state is None:
+        return _plan(job, job.wishes)
+    knobs = read_document(state)["knobs"]
+    exactly, loosely = ({**kept_settings(knobs, exactly=how), **job.wishes.knobs} for how in (True, False))
+    planned = _plan(job, replace(job.wishes, knobs=exactly))
+    return planned if planned.plan.fits else _plan(job, replace(job.wishes, knobs=loosely))
+
+
+def _plan(job: Job, wishes: Wishes) -> PlannedTraining:
+    return plan_training(
         job.task,
         job.model,
         job.data,
+        wishes,
         budget_bytes=job.budget_bytes,
         device=job.device,
         frame=job.frame,
     )
-    state = state_of(job.out) if job.mode == "resume" else None
-    if state is None:
-        return plan(job.wishes)
-    knobs = read_document(state)["knobs"]
-    exactly, loosely = ({**kept_settings(knobs, exactly=how), **job.wishes.knobs} for how in (True, False))
-    planned = plan(replace(job.wishes, knobs=exactly))
-    return planned if planned.plan.fits else plan(replace(job.wishes, knobs=loosely))
+
+
+def _as_the_first(job: Job, planned: PlannedTraining, ranks: Ranks) -> PlannedTraining:
+    """The plan with the first process's knobs: each saw the memory that was free to it at its own moment."""
+    knobs = ranks.of_first(planned.plan.knobs.to_json())
+    if knobs != planned.plan.knobs.to_json():
+        planned = _plan(job, replace(job.wishes, knobs={**job.wishes.knobs, **kept_settings(knobs, exactly=True)}))
+    if ranks.any(not planned.plan.fits or planned.plan.knobs.to_json() != knobs):
+        raise DoesNotFitError(
+            "got processes with unequal memory, and what fits one does not fit another; expected one plan for all; "
+            "give each the --budget of the smallest"
+        )
+    return planned
 
 
 def _found(job: Job, planned: PlannedTraining, access: dict[str, Any]) -> weights.FoundWeights:
     """The weights to begin with; `sapiens-2b` means an encoder of another name."""
     if job.random_weights:
         return weights.random_weights(planned.base.name)
-    return weights.find_weights(planned.base.name if planned.base.name in zoo.MODELS else job.model, **access)
+    own_file = any(isinstance(file, zoo.LocalFile) for file in planned.base.files)
+    return weights.find_weights(job.model if own_file else planned.base.name, **access)

@@ -44,6 +44,15 @@ def shard(network: nn.Module, blocks: Sequence[str], knobs: Knobs, device: str, 
         fully_shard(part, **options)
 
 
+def reshard(network: nn.Module) -> None:
+    """Drop gathered weights: after a forward pass alone what lies outside the blocks would stay whole, in the compute
+    type, and be taken for the weights. Nothing happens to a network that is not sharded."""
+    for part in network.modules():
+        drop: Any = getattr(part, "reshard", None)
+        if drop is not None:
+            drop()
+
+
 def _of_mixed_types(network: nn.Module, blocks: Sequence[str]) -> list[nn.Module]:
     """Parts outside the blocks that must be sharded one by one: what is gathered together must be of one type.
 

@@ -9,6 +9,7 @@ Gathering needs host memory for weights and moments in the first process.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ from torch.optim import Optimizer
 from torch.utils._pytree import tree_map
 
 from vitruvian.errors import RefusedError
+from vitruvian.finetuning.sharding import reshard
 from vitruvian.hardware import device_rng_state, set_device_rng_state
 from vitruvian.media.names import shown
 from vitruvian.training.ranks import Ranks
@@ -26,21 +28,24 @@ from vitruvian.training.ranks import Ranks
 FORMAT = 1
 
 
-def learnt_weights(network: nn.Module) -> dict[str, Tensor]:
-    """Parameters that learn, whole, by name; every process takes part in gathering."""
-    return {
-        name: whole(parameter.detach()) for name, parameter in network.named_parameters() if parameter.requires_grad
-    }
+def learnt_weights(network: nn.Module, *, keep: bool = True) -> dict[str, Tensor]:
+    """Parameters that learn, whole, by name; every process takes part in gathering, those that write keep them."""
+    reshard(network)
+    learning = {name: one.detach() for name, one in network.named_parameters() if one.requires_grad}
+    return {name: whole(value, keep=keep) for name, value in learning.items()}
 
 
-def whole(value: Any) -> Any:
-    """A sharded tensor put together, in host memory; anything else as it is."""
-    return value.full_tensor().cpu() if hasattr(value, "full_tensor") else value
+def whole(value: Any, *, keep: bool = True) -> Any:
+    """A sharded tensor put together, in host memory; anything else as it is. None: it is not to be kept here."""
+    if hasattr(value, "full_tensor"):
+        gathered = value.full_tensor()  # every process must ask
+        return gathered.cpu() if keep else None
+    return value if keep else None
 
 
-def optimizer_state(optimizer: Optimizer) -> dict[str, Any]:
+def optimizer_state(optimizer: Optimizer, *, keep: bool = True) -> dict[str, Any]:
     """The optimizer's state dict with whole tensors."""
-    state: dict[str, Any] = tree_map(whole, optimizer.state_dict())
+    state: dict[str, Any] = tree_map(partial(whole, keep=keep), optimizer.state_dict())
     return state
 
 
@@ -73,6 +78,7 @@ def put_weights(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     Raises:
         RefusedError: other parameters learn there than here.
     """
+    reshard(network)
     own = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
     if own.keys() != weights.keys():
         differing = sorted(own.keys() ^ weights.keys())
@@ -110,6 +116,19 @@ def write_document(document: Mapping[str, Any], file: BinaryIO) -> None:
     torch.save(dict(document), file)
 
 
+def _loaded(path: Path) -> dict[str, Any]:
+    """A state as torch reads it; the kinds of tensors that torchao adds are known only when it was imported."""
+    try:
+        document: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    except UnpicklingError as error:
+        if "torchao" not in str(error):
+            raise
+        import torchao.optim  # noqa: F401
+
+        document = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+    return document
+
+
 def read_document(path: Path) -> dict[str, Any]:
     """Read a state; runs nothing in it.
 
@@ -117,7 +136,7 @@ def read_document(path: Path) -> dict[str, Any]:
         RefusedError: the file is damaged, or of another version.
     """
     try:
-        document: dict[str, Any] = torch.load(path, weights_only=True, map_location="cpu", mmap=True)
+        document = _loaded(path)
         version = document["format"]
     except (OSError, RuntimeError, ValueError, KeyError, EOFError, UnpicklingError) as error:
         raise RefusedError(

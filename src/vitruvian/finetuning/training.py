@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -21,10 +21,12 @@ from torch import Tensor
 
 from vitruvian.errors import CheckFailedError, DoesNotFitError, InterruptedRunError
 from vitruvian.finetuning.folder import BEST, LAST, RunFolder
+from vitruvian.finetuning.interrupts import Interrupts
 from vitruvian.finetuning.loader import Loader
-from vitruvian.finetuning.progress import TrainingProgress
+from vitruvian.finetuning.progress import Pace, TrainingProgress
 from vitruvian.finetuning.recipe import Recipe
 from vitruvian.finetuning.rig import Rig
+from vitruvian.finetuning.sharding import reshard
 from vitruvian.finetuning.state import (
     FORMAT,
     dealt_out,
@@ -34,6 +36,7 @@ from vitruvian.finetuning.state import (
     random_states,
     read_document,
     set_random_states,
+    share_of,
     whole,
     write_document,
 )
@@ -46,6 +49,7 @@ from vitruvian.hardware import PeakWatch, free_caches, out_of_memory
 from vitruvian.media.images import read_picture
 from vitruvian.media.items import Entry
 from vitruvian.training.merging import plain_state_dict
+from vitruvian.training.optimizers import load_optimizer_state
 from vitruvian.training.schedules import Schedule
 from vitruvian.training.step import StepResult
 
@@ -97,6 +101,8 @@ class Training:
     clock_s: Callable[[], float] = time.perf_counter
     done: int = field(default=0, init=False)
     """Steps taken."""
+    steps_here: int = field(default=0, init=False)
+    """Of these, by this process."""
     decisions: list[Decision] = field(default_factory=list, init=False)
 
     def __post_init__(self) -> None:
@@ -107,8 +113,9 @@ class Training:
         self._score: Score | None = None
         self._trouble = Trouble(scaled=self.rig.knobs.dtype == "float16")
         self._recent: list[float] = []
-        self._seconds = self._images = 0.0
+        self._pace = Pace()
         self._saved_s = self.clock_s()
+        self._saved_step: int | None = None
         self._board: TensorBoard | None = None
 
     @property
@@ -124,20 +131,31 @@ class Training:
             DoesNotFitError: memory gave out and nothing smaller learns the same.
             InterruptedRunError: the user stopped it; it goes on with `resume`.
         """
-        self._restore()
+        resumed = self._restore()
+        if resumed and self.done >= self.steps:
+            self.report(f"all {self.steps} steps were taken already")
+            return self._outcome()
         if self.leads:
-            self.folder.rewind_log(self.done)
+            self.folder.rewind_log(self.done if resumed else -1)
             self._board = TensorBoard(self.folder.tensorboard, from_step=self.done)
             if self._board.note:
                 self.report(f"note: {self._board.note}")
         try:
-            if self.done == 0:
-                self._first = self._validate()
-            while self.done < self.steps:
-                self._advance()
-            self._finish()
+            with Interrupts(self.report) as interrupts:
+                if not resumed:
+                    self._first = self._validate()
+                    self._save()  # something to go back to, and a disk that is too small is known now
+                while self.done < self.steps:
+                    self._advance()
+                    if self.rig.ranks.any(interrupts.asked):
+                        self._save()
+                        raise KeyboardInterrupt
+                self._finish()
         except KeyboardInterrupt:
-            self._stop()
+            saved = "nothing is saved" if self._saved_step is None else f"step {self._saved_step} is saved"
+            raise InterruptedRunError(
+                f"stopped at step {self.done} of {self.steps}; {saved}; go on with --resume"
+            ) from None
         finally:
             if self._board is not None:
                 self._board.close()
@@ -164,8 +182,10 @@ class Training:
         """Take a step."""
         started = self.clock_s()
         result = self._surviving(self._take)
-        self._images += result.items * self.rig.ranks.count
-        self._seconds += self.clock_s() - started
+        self._pace.images += result.items * self.rig.ranks.count
+        self._pace.seconds += self.clock_s() - started
+        self._pace.waited_s += self.loader.waited_s
+        self.steps_here += 1
         return result
 
     def _take(self) -> StepResult:
@@ -176,7 +196,7 @@ class Training:
     def _surviving(self, act: Callable[[], Result]) -> Result:
         """What an action gives; where memory gives out it is tried again under knobs that need less."""
         while True:
-            before = random_states(self.rig.ranks, self.rig.device) if self.rig.ranks.count == 1 else None
+            before = _Before.of(self.rig) if self.rig.ranks.count == 1 else None
             try:
                 return act()
             except Exception as error:
@@ -185,7 +205,7 @@ class Training:
                 shortage = (str(error) or type(error).__name__).splitlines()[0]
             self._make_do(shortage, before)  # outside the handler, whose traceback keeps the batch alive
 
-    def _make_do(self, shortage: str, before: list[dict[str, Any]] | None) -> None:
+    def _make_do(self, shortage: str, before: _Before | None) -> None:
         """Go on under knobs that need less."""
         free_caches(self.rig.device)
         self.ease()
@@ -199,19 +219,18 @@ class Training:
         new = self.smaller(old)
         self.rig.change(new)
         because = f"memory gave out in step {self.done + 1}: {shortage}"
-        what = f"{old.micro_batch} -> {new.micro_batch} samples at a time"
-        self._decide(Decision(what="knobs", value=_differences(old, new) or what, because=because, measured=True))
-        set_random_states(before, self.rig.ranks, self.rig.device)
+        before.restore(self.rig)
         if halfway:
             self._reload(f"memory gave out while weights were updated, in step {self.done + 1}")
+        self._decide(Decision(what="knobs", value=_differences(old, new), because=because, measured=True))
 
     def _go_back(self, trouble: str) -> None:
         """To the last state, with a lower rate; twice is once too often."""
         if self._rollbacks or not self.folder.state.exists():
             raise CheckFailedError(
-                f"the training went wrong at step {self.done + 1}: {trouble}; expected numbers that settle; the best "
-                f"weights so far are kept; begin anew with a lower lr than {self.recipe.lr:g}, or look at the samples "
-                "with `vitruvian data check`"
+                f"the training went wrong at step {self.done + 1}: {trouble}; expected numbers that settle; "
+                f"{'the best weights so far are kept; ' if self._best else ''}begin anew with a lower lr than "
+                f"{self.recipe.lr:g}, or look at the samples with `vitruvian data check`"
             )
         at = self.done + 1
         self._reload(f"{trouble} (step {at})")
@@ -261,26 +280,27 @@ class Training:
 
     def _progress(self, loss: float) -> TrainingProgress:
         score = f"{self._score.leading} {self._score.value:.4g}" if self._score and self._score.numbers else ""
-        pace_s = self._seconds / max(1.0, self._images) * self.recipe.batch_size
+        step_s = self.recipe.batch_size / max(1e-9, self._pace.images_per_s)
         return TrainingProgress(
             step=self.done,
             steps=self.steps,
             loss=loss,
             score=score,
-            images_per_s=self._images / max(1e-9, self._seconds),
-            waited_share=self.loader.waited_s / max(1e-9, self._seconds),
+            images_per_s=self._pace.images_per_s,
+            waited_share=self._pace.waited_share,
             memory_bytes=self.watch.last.device_bytes,
             peak_bytes=self.watch.peak_bytes,
             predicted_bytes=self.predicted_bytes(self.rig.knobs),
-            left_s=pace_s * (self.steps - self.done),
+            left_s=step_s * (self.steps - self.done),
         )
 
     def _validate(self) -> Score | None:
         """Measure, and keep the weights if they are the best so far."""
         picture = self.folder.picture(self.done) if self.leads else None
-        average = self.rig.average
-        with average.swapped() if average is not None else nullcontext():
+        reshard(self.rig.network)
+        with self._averaged():
             score = self._surviving(lambda: self.score(self.rig, picture))
+            reshard(self.rig.network)
             if not score.numbers:
                 return None
             self._score = score
@@ -301,24 +321,20 @@ class Training:
 
     def _weights(self) -> dict[str, Tensor]:
         """The network's weights as a plain network has them, whole."""
-        return {key: whole(value) for key, value in plain_state_dict(self.rig.network).items()}
+        reshard(self.rig.network)
+        return {key: whole(value, keep=self.leads) for key, value in plain_state_dict(self.rig.network).items()}
+
+    def _averaged(self) -> AbstractContextManager[None]:
+        """The average in the weights' place, where there is one."""
+        return nullcontext() if self.rig.average is None else self.rig.average.swapped()
 
     def _finish(self) -> None:
-        score = self._validate()
-        average = self.rig.average
-        with average.swapped() if average is not None else nullcontext():
+        self._validate()
+        with self._averaged():
             self._write_weights(LAST)
-            if score is None:
+            if self._best is None:
                 self._write_weights(BEST)
         self._save()
-
-    def _stop(self) -> None:
-        """The user's wish: save where that is possible, and say how to go on."""
-        halfway = self.rig.step.updating
-        if not halfway and self.rig.ranks.count == 1:
-            self._save()
-        kept = "everything so far" if not halfway else "everything up to the last saved state"
-        raise InterruptedRunError(f"stopped at step {self.done} of {self.steps}; {kept} is kept; go on with --resume")
 
     def _save_if_due(self) -> None:
         every = self.recipe.checkpoint_every
@@ -331,18 +347,20 @@ class Training:
         document = self._document()
         if self.leads:
             self.folder.write_state(partial(write_document, document))
-        self._saved_s = self.clock_s()
+        self._saved_s, self._saved_step = self.clock_s(), self.done
 
     def _document(self) -> dict[str, Any]:
-        average = self.rig.average
+        average, keep = self.rig.average, self.leads
+        averaged = None if average is None else average.weights.items()
+        self._pace.peak_bytes = max(self._pace.peak_bytes, self.watch.peak_bytes)
         return {
             "format": FORMAT,
             "step": self.done,
             "knobs": self.rig.knobs.to_json(),
-            "weights": learnt_weights(self.rig.network),
-            "optimizer": optimizer_state(self.rig.optimizer),
+            "weights": learnt_weights(self.rig.network, keep=keep),
+            "optimizer": optimizer_state(self.rig.optimizer, keep=keep),
             "step_state": self.rig.step.state_dict(),
-            "average": None if average is None else {name: whole(one) for name, one in average.weights.items()},
+            "average": None if averaged is None else {name: whole(one, keep=keep) for name, one in averaged},
             "random": random_states(self.rig.ranks, self.rig.device),
             "trouble": self._trouble.state_dict(),
             "recent": list(self._recent),
@@ -350,31 +368,37 @@ class Training:
             "rollbacks": self._rollbacks,
             "best": self._best,
             "corrupt": dict(self.loader.corrupt),
+            "corrupt_elsewhere": dict(self.loader.corrupt_elsewhere),
+            "pace": self._pace.to_json(),
             "decisions": [decision.to_json() for decision in self.decisions],
             "first": _plain(self._first),
             "score": _plain(self._score),
         }
 
-    def _restore(self) -> None:
-        """Take up the state in the folder, if there is one."""
+    def _restore(self) -> bool:
+        """Take up the state in the folder; False where there is none."""
         if not self.folder.state.exists():
-            return
+            return False
         document = read_document(self.folder.state)
         put_weights(self.rig.network, document["weights"])
-        self.rig.optimizer.load_state_dict(dealt_out(document["optimizer"], self.rig.optimizer))
+        load_optimizer_state(self.rig.optimizer, dealt_out(document["optimizer"], self.rig.optimizer))
         self.rig.step.load_state_dict(document["step_state"])
         if self.rig.average is not None and document["average"] is not None:
-            self.rig.average.load(document["average"])
+            own = self.rig.average.weights
+            self.rig.average.load({name: share_of(one, own[name]) for name, one in document["average"].items()})
         if not set_random_states(document["random"], self.rig.ranks, self.rig.device):
-            torch.manual_seed(self.recipe.seed + document["step"])
+            torch.manual_seed(self.recipe.seed + self.rig.ranks.rank + document["step"])
         self._trouble.load_state_dict(document["trouble"])
         self._recent = list(document["recent"])
         self._rate, self._rollbacks = document["rate"], document["rollbacks"]
         self._best = None if document["best"] is None else tuple(document["best"])
         self.loader.corrupt |= document["corrupt"]
+        self.loader.corrupt_elsewhere |= document["corrupt_elsewhere"]
+        self._pace = Pace(**document["pace"])
         self.decisions = [Decision(**decision) for decision in document["decisions"]]
         self._first, self._score = (_score_of(document[key]) for key in ("first", "score"))
-        self.done = document["step"]
+        self.done = self._saved_step = document["step"]
+        return True
 
     def _decide(self, decision: Decision) -> None:
         self.decisions.append(decision)
@@ -388,12 +412,28 @@ class Training:
             last=self._score,
             best_step=best_step,
             best_value=best_value,
-            images_per_s=self._images / max(1e-9, self._seconds),
-            waited_share=self.loader.waited_s / max(1e-9, self._seconds),
-            peak_bytes=self.watch.peak_bytes,
-            corrupt=dict(self.loader.corrupt),
+            images_per_s=self._pace.images_per_s,
+            waited_share=self._pace.waited_share,
+            peak_bytes=max(self._pace.peak_bytes, self.watch.peak_bytes if self.steps_here else 0),
+            corrupt=self.rig.ranks.together({**self.loader.corrupt, **self.loader.corrupt_elsewhere}),
             skipped=self._trouble.skipped_in_all,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Before:
+    """What an action that breaks off has used up."""
+
+    chance: list[dict[str, Any]]
+    step: dict[str, Any]
+
+    @classmethod
+    def of(cls, rig: Rig) -> _Before:
+        return cls(chance=random_states(rig.ranks, rig.device), step=rig.step.state_dict())
+
+    def restore(self, rig: Rig) -> None:
+        set_random_states(self.chance, rig.ranks, rig.device)
+        rig.step.load_state_dict(self.step)
 
 
 def _differences(old: Knobs, new: Knobs) -> str:

@@ -8,7 +8,7 @@ from vitruvian.hardware.kernels import kernels_missing
 from vitruvian.hardware.limits import DeviceLimit, limit_memory
 from vitruvian.hardware.meter import Meter, Reading, open_meter
 from vitruvian.hardware.out_of_memory import free_caches, out_of_memory
-from vitruvian.hardware.probe import free_memory_now, probe, synchronize
+from vitruvian.hardware.probe import free_memory_now, make_current, probe, synchronize
 from vitruvian.hardware.process_memory import large_blocks_apart
 from vitruvian.hardware.random_state import device_rng_state, set_device_rng_state
 from vitruvian.hardware.rates import measured_rates
@@ -45,6 +45,7 @@ __all__ = [
     "kernels_missing",
     "large_blocks_apart",
     "limit_memory",
+    "make_current",
     "measured_rates",
     "open_meter",
     "out_of_memory",

@@ -39,6 +39,14 @@ def probe() -> Hardware:
     )
 
 
+def make_current(device: str) -> None:
+    """Let this process use an accelerator wherever a library takes "the current one"; a CPU is always current."""
+    if device.startswith("cuda:"):
+        torch.cuda.set_device(device)
+    elif device.startswith("xpu:"):
+        torch.xpu.set_device(device)
+
+
 def free_memory_now(device: str) -> tuple[int, int]:
     """(total, free) bytes of a device at this moment, other processes counted; a torch device string.
 

@@ -7,11 +7,11 @@ stochastic rounding), whose `state_dict` resumes it bit for bit.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from vitruvian.errors import UsageError
@@ -70,16 +70,23 @@ def load_optimizer_state(optimizer: Optimizer, saved: dict[str, Any]) -> None:
         UsageError: moments in 8 bits for an optimiser that has none, or the other way round.
         ValueError: the state dict of other parameters.
     """
-    tensors = [value for state in saved["state"].values() for value in state.values() if isinstance(value, Tensor)]
-    eight_bit = any(type(tensor).__name__ == "OptimState8bit" for tensor in tensors)
-    if tensors and eight_bit != (type(optimizer).__name__ == "AdamW8bit"):
+    eight_bit = _in_8_bits(saved["state"])
+    # torchao leaves the moments of small parameters as they are, so an optimiser of its kind may have none in 8 bits.
+    own = _in_8_bits(optimizer.state) if optimizer.state else type(optimizer).__name__ == "AdamW8bit"
+    if saved["state"] and eight_bit != own:
         raise UsageError(
             f"got {'8-bit' if eight_bit else 'plain'} moments for {type(optimizer).__name__}; expected the state of an "
             "optimiser of its kind; keep optimizer=adamw-8bit as it was, or begin with new moments"
         )
-    own = optimizer.state_dict()["param_groups"]
-    groups = [{**mine, "params": theirs["params"]} for mine, theirs in zip(own, saved["param_groups"], strict=True)]
+    groups = [
+        {**mine, "params": theirs["params"]}
+        for mine, theirs in zip(optimizer.state_dict()["param_groups"], saved["param_groups"], strict=True)
+    ]
     optimizer.load_state_dict({"state": saved["state"], "param_groups": groups})
+
+
+def _in_8_bits(states: Mapping[Any, Mapping[str, Any]]) -> bool:
+    return any(type(value).__name__ == "OptimState8bit" for state in states.values() for value in state.values())
 
 
 def optimizer_decision(groups: Groups, knobs: TrainingKnobs) -> Decision:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import distributed, nn
@@ -36,6 +37,22 @@ class Ranks:
         said: list[bool] = [False] * self.count
         distributed.all_gather_object(said, flag)
         return any(said)
+
+    def together(self, mine: dict[str, str]) -> dict[str, str]:
+        """The entries of all processes."""
+        if self.count == 1:
+            return mine
+        gathered: list[dict[str, str]] = [{}] * self.count
+        distributed.all_gather_object(gathered, mine)
+        return {key: value for part in gathered for key, value in part.items()}
+
+    def of_first(self, mine: Any) -> Any:
+        """What the first process has."""
+        if self.count == 1:
+            return mine
+        box = [mine]
+        distributed.broadcast_object_list(box, src=0)
+        return box[0]
 
     @torch.no_grad()
     def average_gradients(self, module: nn.Module) -> None:

@@ -180,7 +180,7 @@ class TrainingStep(Generic[Batch]):
         """Loss and gradient norm, gradients unscaled, averaged and clipped; the one wait for the device."""
         loss = self._over_ranks(torch.stack(tally.shares).sum()) if tally.shares else tally.last
         norm = self._norm() if tally.shares else torch.tensor(math.nan)
-        numbers = torch.stack([loss.double().cpu(), norm.double().cpu()]).tolist()
+        numbers = torch.stack([loss.cpu().double(), norm.cpu().double()]).tolist()
         return numbers[0], numbers[1]
 
     def _norm(self) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from vitruvian.media.atomic import replacing
 from vitruvian.models.sapiens.config import NANO_BACKBONE, NANO_HEADS, SapiensConfig
 from vitruvian.models.sapiens.heads import HEAD_PREFIX
 from vitruvian.tasks.normal import CAMERA
@@ -33,5 +34,6 @@ def write_weights(average: Mapping[str, Tensor], folder: Path) -> int:
     for name, (tensors, config) in files.items():
         halves = {key: value.to(torch.float16).contiguous() for key, value in tensors.items()}
         metadata = {"vitruvian_config": json.dumps(config.to_json()), "licence": LICENCE, "normal_frame": CAMERA.name}
-        save_file(halves, folder / f"{name}.safetensors", metadata=metadata)
+        with replacing(folder / f"{name}.safetensors") as temporary:
+            save_file(halves, temporary, metadata=metadata)
     return sum((folder / f"{name}.safetensors").stat().st_size for name in files)
