@@ -142,10 +142,10 @@ def test_workloads_travel_to_other_processes_and_name_themselves_fully(task: Hea
 
 @pytest.mark.parametrize("task", TASKS)
 def test_the_loss_of_a_network_is_a_scalar_with_gradients(task: HeadKind) -> None:
-    config = zoo.find(f"sapiens-{task}-nano").config
+    config = zoo.sapiens_config(zoo.find(f"sapiens-{task}-nano"))
     network = build_network(config, device="cpu")
-    outputs = network(torch.randn(2, 3, *config.backbone.input_hw))
-    loss = recipe_loss(task, config.backbone.input_hw, outputs)
+    outputs = network(torch.randn(2, 3, *config.input_hw))
+    loss = recipe_loss(config, outputs)
     assert loss.shape == ()
     assert loss.isfinite()
     loss.backward()
@@ -154,6 +154,8 @@ def test_the_loss_of_a_network_is_a_scalar_with_gradients(task: HeadKind) -> Non
 
 @pytest.mark.parametrize("task", [task for task in TASKS if task != "pose"])
 def test_dense_losses_are_computed_at_picture_size(task: HeadKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = zoo.sapiens_config(zoo.find(f"sapiens-{task}-nano"))
+    assert config.head is not None
     sizes = []
     plain = torch.nn.functional.interpolate
 
@@ -162,8 +164,8 @@ def test_dense_losses_are_computed_at_picture_size(task: HeadKind, monkeypatch: 
         return plain(tensor, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(torch.nn.functional, "interpolate", watching)
-    recipe_loss(task, (64, 48), {OUTPUT_NAME[task]: torch.randn(1, 3, 32, 24)})
-    assert sizes == [(64, 48)]
+    recipe_loss(config, {OUTPUT_NAME[task]: torch.randn(1, config.head.channels, 32, 24)})
+    assert sizes == [config.input_hw]
 
 
 def test_another_size_is_another_network_with_its_own_loss() -> None:
