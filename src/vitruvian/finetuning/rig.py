@@ -17,6 +17,7 @@ from torch.optim import Optimizer
 
 from vitruvian.finetuning.recipe import Recipe
 from vitruvian.finetuning.sharding import shard
+from vitruvian.finetuning.state import random_states, set_random_states
 from vitruvian.fit.apply import apply_knobs, rewrap
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.knobs import Knobs, TrainingKnobs
@@ -124,6 +125,24 @@ class Rig:
             release_gradients=self.training.gradients == "released",
             ranks=self.ranks,
         )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Moment:
+    """What an action uses up even if it breaks off: chance, and the memory of the step's guards."""
+
+    chance: list[dict[str, Any]]
+    step: dict[str, Any]
+
+    @classmethod
+    def of(cls, rig: Rig) -> Moment:
+        """Before the action."""
+        return cls(chance=random_states(rig.ranks, rig.device), step=rig.step.state_dict())
+
+    def restore(self, rig: Rig) -> None:
+        """Before it is tried again."""
+        set_random_states(self.chance, rig.ranks, rig.device)
+        rig.step.load_state_dict(self.step)
 
 
 def _make_moments(optimizer: Optimizer) -> None:

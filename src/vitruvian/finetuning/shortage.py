@@ -42,6 +42,12 @@ def smaller_knobs(
     )
 
 
+def changes(old: Knobs, new: Knobs) -> str:
+    """What differs between two sets of knobs, in words."""
+    before, now = old.to_json(), new.to_json()
+    return ", ".join(f"{key} {before[key]} -> {now[key]}" for key in now if before[key] != now[key])
+
+
 def _candidates(knobs: Knobs, batch_size: int, *, has_blocks: bool, on_host: bool) -> Iterator[Knobs]:
     training = knobs.training
     assert training is not None

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from vitruvian.media.images import read_picture
+from vitruvian.media.items import Entry
 
 MISSING = (
     'no TensorBoard log: its writer is not installed; pip install "vitruvian[train]" (log.jsonl has the same numbers)'
@@ -36,10 +37,11 @@ class TensorBoard:
             if isinstance(value, (int, float)) and name != "step" and math.isfinite(value):
                 self._writer.add_scalar(f"{part}/{name}", value, step)
 
-    def picture(self, step: int, picture_HW3: np.ndarray) -> None:
+    def picture(self, step: int, path: Path) -> None:
         """The picture of a validation."""
         if self._writer is not None:
-            self._writer.add_image("validation", picture_HW3, step, dataformats="HWC")
+            entry = Entry(name=path.name, path=path, payload=None, index=0)
+            self._writer.add_image("validation", read_picture(entry).image_HW3, step, dataformats="HWC")
 
     def close(self) -> None:
         """Flush."""

@@ -25,8 +25,9 @@ from vitruvian.finetuning.interrupts import Interrupts
 from vitruvian.finetuning.loader import Loader
 from vitruvian.finetuning.progress import Pace, TrainingProgress
 from vitruvian.finetuning.recipe import Recipe
-from vitruvian.finetuning.rig import Rig
+from vitruvian.finetuning.rig import Moment, Rig
 from vitruvian.finetuning.sharding import reshard
+from vitruvian.finetuning.shortage import changes
 from vitruvian.finetuning.state import (
     FORMAT,
     dealt_out,
@@ -46,8 +47,6 @@ from vitruvian.finetuning.validation import Score
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.knobs import Knobs
 from vitruvian.hardware import PeakWatch, free_caches, out_of_memory
-from vitruvian.media.images import read_picture
-from vitruvian.media.items import Entry
 from vitruvian.training.merging import plain_state_dict
 from vitruvian.training.optimizers import load_optimizer_state
 from vitruvian.training.schedules import Schedule
@@ -196,7 +195,7 @@ class Training:
     def _surviving(self, act: Callable[[], Result]) -> Result:
         """What an action gives; where memory gives out it is tried again under knobs that need less."""
         while True:
-            before = _Before.of(self.rig) if self.rig.ranks.count == 1 else None
+            before = Moment.of(self.rig) if self.rig.ranks.count == 1 else None
             try:
                 return act()
             except Exception as error:
@@ -205,7 +204,7 @@ class Training:
                 shortage = (str(error) or type(error).__name__).splitlines()[0]
             self._make_do(shortage, before)  # outside the handler, whose traceback keeps the batch alive
 
-    def _make_do(self, shortage: str, before: _Before | None) -> None:
+    def _make_do(self, shortage: str, before: Moment | None) -> None:
         """Go on under knobs that need less."""
         free_caches(self.rig.device)
         self.ease()
@@ -222,7 +221,7 @@ class Training:
         before.restore(self.rig)
         if halfway:
             self._reload(f"memory gave out while weights were updated, in step {self.done + 1}")
-        self._decide(Decision(what="knobs", value=_differences(old, new), because=because, measured=True))
+        self._decide(Decision(what="knobs", value=changes(old, new), because=because, measured=True))
 
     def _go_back(self, trouble: str) -> None:
         """To the last state, with a lower rate; twice is once too often."""
@@ -306,7 +305,7 @@ class Training:
             self._score = score
             self._log({"step": self.done, "validation_loss": score.loss, **score.numbers}, "validation")
             if self._board is not None and picture is not None and picture.exists():
-                self._board.picture(self.done, _picture(picture))
+                self._board.picture(self.done, picture)
             best = self._best[1] if self._best else None
             if self.done and score.is_better_than(best):
                 self._best = (self.done, score.value)
@@ -371,8 +370,8 @@ class Training:
             "corrupt_elsewhere": dict(self.loader.corrupt_elsewhere),
             "pace": self._pace.to_json(),
             "decisions": [decision.to_json() for decision in self.decisions],
-            "first": _plain(self._first),
-            "score": _plain(self._score),
+            "first": self._first and asdict(self._first),
+            "score": self._score and asdict(self._score),
         }
 
     def _restore(self) -> bool:
@@ -396,7 +395,7 @@ class Training:
         self.loader.corrupt_elsewhere |= document["corrupt_elsewhere"]
         self._pace = Pace(**document["pace"])
         self.decisions = [Decision(**decision) for decision in document["decisions"]]
-        self._first, self._score = (_score_of(document[key]) for key in ("first", "score"))
+        self._first, self._score = (document[key] and Score(**document[key]) for key in ("first", "score"))
         self.done = self._saved_step = document["step"]
         return True
 
@@ -418,36 +417,3 @@ class Training:
             corrupt=self.rig.ranks.together({**self.loader.corrupt, **self.loader.corrupt_elsewhere}),
             skipped=self._trouble.skipped_in_all,
         )
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Before:
-    """What an action that breaks off has used up."""
-
-    chance: list[dict[str, Any]]
-    step: dict[str, Any]
-
-    @classmethod
-    def of(cls, rig: Rig) -> _Before:
-        return cls(chance=random_states(rig.ranks, rig.device), step=rig.step.state_dict())
-
-    def restore(self, rig: Rig) -> None:
-        set_random_states(self.chance, rig.ranks, rig.device)
-        rig.step.load_state_dict(self.step)
-
-
-def _differences(old: Knobs, new: Knobs) -> str:
-    before, now = old.to_json(), new.to_json()
-    return ", ".join(f"{key} {before[key]} -> {now[key]}" for key in now if before[key] != now[key])
-
-
-def _plain(score: Score | None) -> dict[str, Any] | None:
-    return None if score is None else asdict(score)
-
-
-def _score_of(plain: dict[str, Any] | None) -> Score | None:
-    return None if plain is None else Score(**plain)
-
-
-def _picture(path: Path) -> Any:
-    return read_picture(Entry(name=path.name, path=path, payload=None, index=0)).image_HW3
