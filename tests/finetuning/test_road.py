@@ -161,6 +161,23 @@ def test_a_training_that_is_over_is_left_as_it_is(tmp_path: Path) -> None:
     assert again.outcome.last == done.outcome.last
 
 
+def test_a_training_that_was_killed_at_its_very_end_is_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(self: Training) -> None:
+        raise Stopped
+
+    train(tmp_path, run="whole")
+    with monkeypatch.context() as patch:
+        patch.setattr(Training, "_finish", stop)
+        with pytest.raises(Stopped):
+            train(tmp_path, "checkpoint_every=1")
+    assert torch.load(tmp_path / "run" / "state.pt", weights_only=True)["step"] == 6
+    train(tmp_path, "checkpoint_every=1", mode="resume")
+    for name in ("last.safetensors", "model.safetensors"):
+        assert same_bits(weights(tmp_path / "whole", name), weights(tmp_path / "run", name))
+
+
 def test_8_bit_state_resumes_to_the_same_bits(tmp_path: Path) -> None:
     more = ("optimizer=adamw-8bit", "trainable=head", "steps=4", "validate_every=4")
     train(tmp_path, *more, run="whole")

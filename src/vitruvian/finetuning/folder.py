@@ -57,6 +57,11 @@ class RunFolder:
         return self.path / STATE
 
     @property
+    def is_whole(self) -> bool:
+        """Whether the training came to its end."""
+        return (self.path / LAST).is_file()
+
+    @property
     def tensorboard(self) -> Path:
         """Folder of event files."""
         return self.path / TENSORBOARD

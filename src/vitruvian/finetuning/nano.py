@@ -256,9 +256,9 @@ def _held_out_batches(planned: PlannedNano, held_out: Pictures, rig: Rig) -> Ite
 
 def _write_weights(folder: RunFolder, name: str, tensors: dict[str, Tensor]) -> None:
     """All heads in one file; at the end, the files that come with the package, too."""
-    folder.write_weights(JOINT if name == BEST else name, tensors, {"licence": LICENCE})
     if name == LAST:
         write_weights(tensors, folder.path / WEIGHTS)
+    folder.write_weights(JOINT if name == BEST else name, tensors, {"licence": LICENCE})
 
 
 def _document(planned: PlannedNano, training: Training, outcome: Outcome | None) -> dict[str, Any]:

@@ -131,7 +131,7 @@ class Training:
             InterruptedRunError: the user stopped it; it goes on with `resume`.
         """
         resumed = self._restore()
-        if resumed and self.done >= self.steps:
+        if resumed and self.done >= self.steps and self.folder.is_whole:
             self.report(f"all {self.steps} steps were taken already")
             return self._outcome()
         if self.leads:
@@ -330,9 +330,9 @@ class Training:
     def _finish(self) -> None:
         self._validate()
         with self._averaged():
-            self._write_weights(LAST)
             if self._best is None:
                 self._write_weights(BEST)
+            self._write_weights(LAST)  # the last file of all: a training that has it is whole
         self._save()
 
     def _save_if_due(self) -> None:
