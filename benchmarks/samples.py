@@ -2,8 +2,8 @@
 
 python benchmarks/samples.py [--samples 60]
 
-Rendered people at 1440x1080 as PNG with their targets, prepared for a canvas of 1024x768 with the published augmentation.
-A step needs its batch within its own time: at 1024x768 an accelerator takes some 0.2 to 1 s for a picture of 0.3b to 2b.
+Rendered people at 1440x1080 as PNG with their targets, prepared for 1024x768 with the published augmentation. A step
+needs its batch within its own time.
 """
 
 from __future__ import annotations
