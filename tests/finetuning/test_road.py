@@ -35,7 +35,10 @@ def stopping_at(step: int) -> Any:
     return on_progress
 
 
-@pytest.mark.parametrize("kind", ["normal", "seg", "depth", "pose"])
+@pytest.mark.parametrize(
+    "kind",
+    ["normal", "pose", pytest.param("seg", marks=pytest.mark.slow), pytest.param("depth", marks=pytest.mark.slow)],
+)
 def test_a_training_leaves_weights_that_run_at_once(kind: str, tmp_path: Path) -> None:
     done = train(tmp_path, kind=kind)
     assert done.outcome.steps == 6
@@ -178,6 +181,7 @@ def test_a_training_that_was_killed_at_its_very_end_is_finished(
         assert same_bits(weights(tmp_path / "whole", name), weights(tmp_path / "run", name))
 
 
+@pytest.mark.slow
 def test_8_bit_state_resumes_to_the_same_bits(tmp_path: Path) -> None:
     more = ("optimizer=adamw-8bit", "trainable=head", "steps=4", "validate_every=4")
     train(tmp_path, *more, run="whole")

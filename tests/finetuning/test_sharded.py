@@ -15,7 +15,7 @@ import torch
 from tiny_trainings import SETTINGS, log_of, same_bits, tiny_base, tiny_data, train, weights
 from tolerances import SHARDED_LOSS_REL
 
-STEPS = 12
+STEPS = 8
 MORE = (f"steps={STEPS}", "checkpoint_every=1", "validate_every=4")
 
 
@@ -44,6 +44,7 @@ def losses(folder: Path) -> list[float]:
     return [row.get("loss", row.get("validation_loss")) for row in log_of(folder)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["fsdp", "ddp"])
 def test_two_processes_learn_what_one_learns(parallel: str, tmp_path: Path) -> None:
     train(tmp_path, *MORE, kind="pose", run="one")
@@ -54,6 +55,7 @@ def test_two_processes_learn_what_one_learns(parallel: str, tmp_path: Path) -> N
     assert all(value.shape == two[key].shape for key, value in one.items())
 
 
+@pytest.mark.slow
 def test_sharded_bfloat16_weights_keep_their_islands(tmp_path: Path) -> None:
     run_two(tmp_path, "two", "parallel=fsdp", "dtype=bfloat16", "precision=pure", "checkpointing=blocks")
     found = {key: value.dtype for key, value in weights(tmp_path / "two").items()}
@@ -61,6 +63,7 @@ def test_sharded_bfloat16_weights_keep_their_islands(tmp_path: Path) -> None:
     assert found["backbone.layers.0.attn.qkv.weight"] == torch.bfloat16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", ["fsdp", "ddp"])
 def test_adapters_begin_alike_and_averages_are_kept(parallel: str, tmp_path: Path) -> None:
     settings = ("trainable=lora", "average=0.5")
@@ -75,6 +78,7 @@ def test_adapters_begin_alike_and_averages_are_kept(parallel: str, tmp_path: Pat
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers by /proc")
 def test_a_sharded_training_that_was_killed_resumes_to_the_same_bits(tmp_path: Path) -> None:
+    """And one process alone takes the state up, too, with the losses of two."""
     run_two(tmp_path, "whole", "parallel=fsdp")
     child = subprocess.Popen(command(tmp_path, "run", "parallel=fsdp"))
     state = tmp_path / "run" / "state.pt"

@@ -94,11 +94,7 @@ def train_nano(
         more: the same keys as `settings`, as Python values.
 
     Raises:
-        UsageError: a key, value or device that cannot be, or a folder that is in use or holds something else.
-        DoesNotFitError: no way to train fits the memory, or the disk is full.
-        RefusedError: a state of another training.
-        CheckFailedError: the training diverged.
-        InterruptedRunError: stopped by the user; `mode="resume"` goes on.
+        VitruvianError: what cannot be used, does not fit or is refused, each as its own class, with the next step.
     """
     budget_bytes = parse_size(budget) if isinstance(budget, str) else budget
     file, state = None if recipe is None else Path(recipe), state_of(Path(out)) if mode == "resume" else None
@@ -108,11 +104,7 @@ def train_nano(
     if not planned.plan.fits:
         raise DoesNotFitError(shortfall(planned.plan))
     ranks = join_ranks(torch.device(planned.plan.device).type)
-    if ranks.any(ranks.of_first(planned.plan.knobs) != planned.plan.knobs):
-        raise DoesNotFitError(
-            "got processes whose plans differ, because other memory was free to each; expected one plan for all; give "
-            "each the same --budget"
-        )
+    _check_alike(planned, ranks)
     with ExitStack() as stack:
         folder = opened_together(stack, Path(out), mode, planned.identity, ranks)
         if mode == "overwrite" and ranks.leads:
@@ -130,6 +122,14 @@ def train_nano(
         stack.callback(training.loader.close)
         outcome = conducted(training, partial(_document, planned, training))
     return NanoTrained(folder=folder.path, planned=planned, outcome=outcome)
+
+
+def _check_alike(planned: PlannedNano, ranks: Ranks) -> None:
+    if ranks.any(ranks.of_first(planned.plan.knobs) != planned.plan.knobs):
+        raise DoesNotFitError(
+            "got processes whose plans differ, because other memory was free to each; expected one plan for all; give "
+            "each the same --budget"
+        )
 
 
 def _as_before(plan: Callable[..., PlannedNano], state: Path) -> PlannedNano:

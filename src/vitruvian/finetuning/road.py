@@ -96,13 +96,7 @@ def finetune(
     Raises:
         VitruvianError: what cannot be used, does not fit or is refused, each as its own class, with the next step.
     """
-    if mode == "overwrite" and Path(model).resolve() in (
-        Path(out).resolve(),
-        *Path(out).resolve().glob("*.safetensors"),
-    ):
-        raise UsageError(
-            f"got {shown(Path(out))} to overwrite and to begin from; expected two folders; choose another -o"
-        )
+    _check_apart(mode, Path(model), Path(out))
     job = Job(
         task=task,
         model=model,
@@ -117,6 +111,12 @@ def finetune(
     )
     access = {"accept_licence": accept_licence, "ask": ask, "report": report}
     return _carried_out(job, access, announce, on_progress)
+
+
+def _check_apart(mode: Mode, model: Path, out: Path) -> None:
+    """What is begun from must not be what is removed first."""
+    if mode == "overwrite" and model.resolve() in (out.resolve(), *out.resolve().glob("*.safetensors")):
+        raise UsageError(f"got {shown(out)} to overwrite and to begin from; expected two folders; choose another -o")
 
 
 def _carried_out(
