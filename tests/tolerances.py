@@ -42,3 +42,19 @@ rounding grow to 2e-4, and in float64 the same comparison meets 4e-15."""
 
 SHARDED_LOSS_REL = 2e-3
 """Losses of a training by several processes against one: sums in another order, which Adam's first steps magnify."""
+
+POSITION_TABLE_ABS = 1.2e-5
+"""A resized position table of unit variance: sample positions of up to 37 are rounded in float32, here and there."""
+
+METRIC_ENCODER_ABS = 2e-5
+"""Metric3D tokens, stages and context maps: a wrong epsilon of a norm shows from 1e-5 on."""
+
+METRIC_MAPS_ABS = 2e-4
+"""Metric3D maps inside the decoder, whose values reach tens."""
+
+METRIC_DEPTH_M = 6e-4
+"""Metric3D depth of random weights, metres of up to 150, after steps that let rounding grow."""
+
+METRIC_NORMALS_ABS = 2e-4
+"""Metric3D confidence, normals and their concentration: short vectors are brought to length 1, and the golden values
+themselves are 8e-5 from what float64 gives."""
