@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -73,6 +74,14 @@ def same_bits(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> b
 
 def log_of(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+
+
+def wait_for_steps(folder: Path, steps: int) -> None:
+    """Until a training in another process has taken so many."""
+    until = time.monotonic() + 120
+    log = folder / "log.jsonl"
+    while not (log.exists() and log.read_text().count('"lr"') >= steps) and time.monotonic() < until:
+        time.sleep(0.005)
 
 
 def _persons(folder: Path) -> Path:

@@ -7,7 +7,6 @@ import math
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import pytest
 import torch
 
 import vitruvian as vt
-from tiny_trainings import SETTINGS, log_of, same_bits, tiny_base, tiny_data, train, views, weights
+from tiny_trainings import SETTINGS, log_of, same_bits, tiny_base, tiny_data, train, views, wait_for_steps, weights
 from vitruvian.errors import CheckFailedError, DoesNotFitError, InterruptedRunError, RefusedError, UsageError
 from vitruvian.finetuning.progress import TrainingProgress
 from vitruvian.finetuning.training import Training
@@ -36,8 +35,7 @@ def stopping_at(step: int) -> Any:
 
 
 @pytest.mark.parametrize(
-    "kind",
-    ["normal", "pose", pytest.param("seg", marks=pytest.mark.slow), pytest.param("depth", marks=pytest.mark.slow)],
+    "kind", ["normal", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("pose", "seg", "depth"))]
 )
 def test_a_training_leaves_weights_that_run_at_once(kind: str, tmp_path: Path) -> None:
     done = train(tmp_path, kind=kind)
@@ -79,7 +77,14 @@ def test_learning_lowers_the_loss(tmp_path: Path) -> None:
     assert np.mean(rows[-5:]) < 0.8 * np.mean(rows[:5])
 
 
-@pytest.mark.parametrize("more", [(), ("trainable=lora",), ("precision=pure", "dtype=bfloat16"), ("average=0.9",)])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        pytest.param(("trainable=lora",), marks=pytest.mark.slow),
+        ("precision=pure", "dtype=bfloat16", "average=0.9"),
+    ],
+)
 def test_a_resumed_training_ends_with_the_same_bits(more: tuple[str, ...], tmp_path: Path) -> None:
     train(tmp_path, *more, run="whole")
     with pytest.raises(Stopped):
@@ -101,9 +106,7 @@ def test_a_training_that_was_killed_resumes_to_the_same_bits(tmp_path: Path) -> 
     arguments = ["--task", "normal", "--model", base, "--data", data, "-o", tmp_path / "run", *SETTINGS, *more]
     child = subprocess.Popen([sys.executable, "-m", "vitruvian", "finetune", *map(str, arguments), "-q"])
     state = tmp_path / "run" / "state.pt"
-    until = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < until:
-        time.sleep(0.005)
+    wait_for_steps(tmp_path / "run", 5)
     child.send_signal(signal.SIGKILL)
     assert child.wait() == -signal.SIGKILL
     assert torch.load(state, weights_only=True)["step"] < 40

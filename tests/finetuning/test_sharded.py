@@ -6,13 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
 
-from tiny_trainings import SETTINGS, log_of, same_bits, tiny_base, tiny_data, train, weights
+from tiny_trainings import SETTINGS, log_of, same_bits, tiny_base, tiny_data, train, wait_for_steps, weights
 from tolerances import SHARDED_LOSS_REL
 
 STEPS = 8
@@ -77,14 +76,12 @@ def test_adapters_begin_alike_and_averages_are_kept(parallel: str, tmp_path: Pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers by /proc")
-def test_a_sharded_training_that_was_killed_resumes_to_the_same_bits(tmp_path: Path) -> None:
-    """And one process alone takes the state up, too, with the losses of two."""
-    run_two(tmp_path, "whole", "parallel=fsdp")
+@pytest.mark.parametrize("to_the_bit", [False, pytest.param(True, marks=pytest.mark.slow)])
+def test_a_sharded_training_that_was_killed_goes_on(to_the_bit: bool, tmp_path: Path) -> None:
+    """With two processes and, as well, with one alone; the losses are those of a training that was never stopped."""
     child = subprocess.Popen(command(tmp_path, "run", "parallel=fsdp"))
     state = tmp_path / "run" / "state.pt"
-    until = time.monotonic() + 120
-    while not state.exists() and time.monotonic() < until:
-        time.sleep(0.005)
+    wait_for_steps(tmp_path / "run", 3)
     workers = children_of(child.pid)
     assert len(workers) == 2
     for process in (child.pid, *workers):
@@ -94,7 +91,11 @@ def test_a_sharded_training_that_was_killed_resumes_to_the_same_bits(tmp_path: P
     one = tmp_path / "one"
     subprocess.run(["cp", "-r", str(tmp_path / "run"), str(one)], check=True)
     run_two(tmp_path, "run", "parallel=fsdp", "--resume")
-    assert same_bits(weights(tmp_path / "whole"), weights(tmp_path / "run"))
     train(tmp_path, *MORE, kind="pose", run="one", mode="resume")
-    assert losses(one) == pytest.approx(losses(tmp_path / "whole"), rel=SHARDED_LOSS_REL)
+    train(tmp_path, *MORE, kind="pose", run="never stopped")
+    for run in ("run", "one"):
+        assert losses(tmp_path / run) == pytest.approx(losses(tmp_path / "never stopped"), rel=SHARDED_LOSS_REL)
+    if to_the_bit:
+        run_two(tmp_path, "whole", "parallel=fsdp")
+        assert same_bits(weights(tmp_path / "whole"), weights(tmp_path / "run"))
     assert torch.load(one / "state.pt", weights_only=True)["step"] == STEPS

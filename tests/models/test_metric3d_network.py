@@ -142,6 +142,7 @@ def test_one_exported_graph_serves_every_batch(name: str) -> None:
             torch.testing.assert_close(found[key], expected[key], atol=tolerance, rtol=0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["v2", "v1"])
 @torch.no_grad()
 def test_one_exported_graph_can_serve_every_canvas(name: str) -> None:
