@@ -157,7 +157,6 @@ def _training(
         kind=planned.task, head=config.head, objective=rig.objective, frame=planned.spec.normal_frame
     )
 
-    predicted_bytes = predictor(plan, planned.planner)
     return Training(
         rig=rig,
         recipe=recipe,
@@ -168,7 +167,7 @@ def _training(
         folder=folder,
         write_weights=partial(folder.write_weights, metadata=zoo.metadata_of(planned.spec)),
         watch=watch,
-        predicted_bytes=predicted_bytes,
+        predicted_bytes=predictor(plan, planned.planner),
         smaller=partial(
             smaller_knobs,
             batch_size=recipe.batch_size,

@@ -172,7 +172,6 @@ def _training(
     def prepare(index: int, rng: np.random.Generator) -> NanoSample:
         return sample_of(pictures[index], rng, nano)
 
-    predicted_bytes = predictor(plan, planned.planner)
     return Training(
         rig=rig,
         recipe=recipe,
@@ -192,11 +191,11 @@ def _training(
         folder=folder,
         write_weights=partial(_write_weights, folder),
         watch=watch,
-        predicted_bytes=predicted_bytes,
+        predicted_bytes=predictor(plan, planned.planner),
         smaller=partial(
             smaller_knobs,
             batch_size=recipe.batch_size,
-            predicted_bytes=predicted_bytes,
+            predicted_bytes=lambda knobs: planned.planner.predicted(knobs).total_bytes,
             has_blocks=True,
             on_host=plan.device == "cpu",
         ),

@@ -22,7 +22,6 @@ from vitruvian.finetuning.wishes import AUGMENT, HEAD_KEY, Wishes, read_wishes
 from vitruvian.fit.footprint.values import Breakdown
 from vitruvian.fit.knobs import Knobs
 from vitruvian.fit.plan_values import Plan
-from vitruvian.fit.settings import EFFECTIVE
 from vitruvian.fit.workload import Workload
 from vitruvian.hardware import probe
 from vitruvian.models.sapiens.config import NANO_BACKBONE
@@ -173,8 +172,6 @@ def plan_nano(
     if "epochs" in wishes.recipe and "steps" not in wishes.recipe:
         recipe = replace(recipe, steps=None)
     knobs = {**(kept or {}), **wishes.knobs}
-    if EFFECTIVE in knobs:
-        recipe = replace(recipe, batch_size=knobs.pop(EFFECTIVE))
     if recipe.clip_norm and knobs.get("gradients") == "released":
         recipe = replace(recipe, clip_norm=0.0)
     processes = announced_ranks()[1]
