@@ -1,0 +1,1 @@
+"""Video generation: conditioning, denoising in tiles, decoding. Networks are handed in."""
