@@ -17,8 +17,9 @@ from torch import Tensor
 
 from vitruvian.errors import RefusedError, UsageError
 from vitruvian.finetuning import nano_plan
-from vitruvian.finetuning.nano import JOINT, NanoTrained, train_nano
-from vitruvian.finetuning.nano_plan import NANO_TRAINING, joint_workload, plan_nano
+from vitruvian.finetuning.joint_nano import JOINT, NANO_TRAINING, joint_workload
+from vitruvian.finetuning.nano import NanoTrained, train_nano
+from vitruvian.finetuning.nano_plan import plan_nano
 from vitruvian.finetuning.progress import TrainingProgress
 from vitruvian.fit.knobs import Knobs
 from vitruvian.models.sapiens import load_network, nano_config

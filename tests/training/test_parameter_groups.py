@@ -99,6 +99,20 @@ def test_one_rate_for_all_makes_two_groups() -> None:
     assert {parameter.ndim for parameter in exempt["params"]} == {1}
 
 
+def test_named_parameters_have_rates_of_their_own() -> None:
+    module = Encoder()
+    rates = {"head.weight": 0.25, "head.*": 0.5}
+    plain, found = (
+        by_name(module, parameter_groups(module, BLOCKS, weight_decay=0.1, layer_decay=0.5, stem=STEM, rates=given))
+        for given in (None, rates)
+    )
+    assert found.pop("head.weight") == (0.25, 0.1), "the first pattern that names it"
+    assert found.pop("head.bias") == (0.5, 0.0)
+    assert found == {name: value for name, value in plain.items() if not name.startswith("head.")}
+    with pytest.raises(UsageError, match="tail"):
+        parameter_groups(module, BLOCKS, weight_decay=0.1, rates={"tail.*": 0.5})
+
+
 def test_adapters_learn_at_their_blocks_rate() -> None:
     workload = transformer_workload()
     module = workload.build()

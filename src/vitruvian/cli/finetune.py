@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from vitruvian.finetuning.progress import TrainingProgress
     from vitruvian.finetuning.road import FineTuned
 
-NANO = "nano"
+NANO, METRIC_NANO = "nano", "metric-nano"
 BASE = "sapiens-nano"
 
 Settings = Annotated[
@@ -30,7 +30,7 @@ Settings = Annotated[
         help="Recipe: steps=, epochs=, batch_size= (effective), lr=, schedule=, warmup=, weight_decay=, layer_decay=, "
         "clip_norm=, drop_path=, augment.KEY=, augment=false, channels= (classes or keypoints), ... "
         "Memory: crop=768x576, checkpointing=blocks, precision=pure, optimizer=adamw-8bit, trainable=lora|half|head, "
-        "state=host, gradients=released, micro_batch=, ... (docs/fine-tuning.md) Task nano: pictures=, too.",
+        "state=host, gradients=released, micro_batch=, ... (docs/fine-tuning.md) nano and metric-nano: pictures=, too.",
         show_default=False,
     ),
 ]
@@ -39,7 +39,7 @@ Task = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="pose, seg, depth or normal; nano: the embedded networks anew, on synthetic pictures.",
+        help="pose, seg, depth or normal; nano, metric-nano: the embedded networks anew, on synthetic pictures.",
         show_default=False,
     ),
 ]
@@ -50,7 +50,8 @@ Base = Annotated[
     ),
 ]
 Data = Annotated[
-    Path | None, typer.Option("--data", metavar="DIR", help="Folder of samples; none for nano.", show_default=False)
+    Path | None,
+    typer.Option("--data", metavar="DIR", help="Folder of samples; none for nano and metric-nano.", show_default=False),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="Folder of the training.", show_default=False)]
 RecipeFile = Annotated[Path | None, typer.Option("--recipe", metavar="FILE", help="TOML file with the same keys.")]
@@ -84,14 +85,16 @@ def finetune(
     from vitruvian.cli.screen import ask_on_terminal, say
     from vitruvian.errors import UsageError
     from vitruvian.finetuning.nano import train_nano
+    from vitruvian.finetuning.nano_kinds import NANO_KINDS
     from vitruvian.finetuning.road import finetune as run
     from vitruvian.training.ranks import announced_ranks
 
     if resume and overwrite:
         raise UsageError("got --resume and --overwrite; expected one of them; leave one out")
-    if task == NANO:
-        _refuse({"--data": data, "--model": model != BASE, "--frame": frame, "--random-weights": random_weights})
-        road: Callable[..., FineTuned | NanoTrained] = partial(train_nano, out, settings or ())
+    if task in NANO_KINDS:
+        given = {"--data": data, "--model": model != BASE, "--frame": frame, "--random-weights": random_weights}
+        _refuse(task, given)
+        road: Callable[..., FineTuned | NanoTrained] = partial(train_nano, out, settings or (), kind=NANO_KINDS[task])
     elif data is None:
         raise UsageError(f"got --task {task} without --data; expected a folder of samples; name one (--data DIR)")
     else:
@@ -112,14 +115,14 @@ def finetune(
         print(_summary(done, task))
 
 
-def _refuse(given: Mapping[str, object]) -> None:
-    """Options that the nano networks, which begin from nothing, cannot have."""
+def _refuse(task: str, given: Mapping[str, object]) -> None:
+    """Options that small networks, which begin from nothing, cannot have."""
     from vitruvian.errors import UsageError
 
     first = next((name for name, value in given.items() if value), None)
     if first is not None:
         raise UsageError(
-            f"got {first} with --task {NANO}, which begins from nothing and renders its own pictures; leave it out"
+            f"got {first} with --task {task}, which begins from nothing and renders its own pictures; leave it out"
         )
 
 
@@ -175,8 +178,10 @@ def _summary(done: FineTuned | NanoTrained, task: str) -> str:
         lines.append(f"  no use: {name}: {reason}")
     if outcome.corrupt:
         lines.append(f"{len(outcome.corrupt)} samples were no use; run.json has all")
-    if task == NANO:
+    if task in (NANO, METRIC_NANO):
         lines.append(f"the files that come with the package, made anew: {done.folder / 'weights'}")
-    else:
+    if task == METRIC_NANO:
+        lines.append(f"use it: vitruvian depth PICTURES -o OUT --model {done.folder}")
+    elif task != NANO:
         lines.append(f"use it: vitruvian {task} PICTURES -o OUT --model {done.folder}")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""What a training of the nano networks will do and take, before a picture is rendered.
+"""What a training of a small network will do and take, before a picture is rendered.
 
 In: wishes, machine. Out: a `PlannedNano`. Several processes train copies side by side; the plan is that of one of them,
 with its share of the batch. Costs tracing ways to run, some seconds.
@@ -8,52 +8,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor, nn
-
 from vitruvian.errors import UsageError
+from vitruvian.finetuning.joint_nano import JOINT_NANO
+from vitruvian.finetuning.nano_kind import NanoKind, PictureRecipe
 from vitruvian.finetuning.progress import duration
 from vitruvian.finetuning.recipe import Recipe
 from vitruvian.finetuning.wishes import AUGMENT, HEAD_KEY, Wishes, read_wishes
 from vitruvian.fit.footprint.values import Breakdown
 from vitruvian.fit.knobs import Knobs
 from vitruvian.fit.plan_values import Plan
-from vitruvian.fit.workload import Workload
 from vitruvian.hardware import probe
-from vitruvian.models.sapiens.config import NANO_BACKBONE
 from vitruvian.planning import footprints_for
 from vitruvian.planning import plan as make_plan
-from vitruvian.training.nano.batches import blank_joint_batch
-from vitruvian.training.nano.network import JointNetwork
-from vitruvian.training.nano.objective import JointObjective
-from vitruvian.training.nano.recipe import NanoRecipe
 from vitruvian.training.ranks import announced_ranks
-from vitruvian.zoo.spec import picture_inputs
 
-TASK = "nano"
 PICTURES = "pictures"
 """Key of the number of pictures, beside those of a recipe and of knobs."""
-NANO_TRAINING = Recipe(
-    steps=8000,
-    batch_size=32,
-    lr=8e-4,
-    schedule="cosine",
-    warmup=150,
-    weight_decay=0.05,
-    layer_decay=1.0,
-    average=0.999,
-    seed=NanoRecipe().seed,
-    validation_limit=64,
-    corrupt_limit=0,
-)
 MEANINGLESS = (AUGMENT, "hardest", "heat_sigma", "weighted", "validation_share", "corrupt_limit")
 """Keys that mean something for data of one's own alone."""
-PICTURE_BYTES, SAMPLE_BYTES = 750_000, 750_000
-"""A rendered picture on disk; a prepared sample in memory."""
 SAMPLES_HELD = 3
 """Batches of samples: those of two steps, and the one at work."""
 
@@ -62,6 +37,7 @@ SAMPLES_HELD = 3
 class NanoPlanner:
     """Plans for one of several processes."""
 
+    kind: NanoKind
     share: int
     """Samples of a step that the process trains on."""
     processes: int
@@ -76,7 +52,7 @@ class NanoPlanner:
         """
         own = {key: value for key, value in settings.items() if key != "parallel"} | {"trainable": "all"}
         made = make_plan(
-            workload=joint_workload(),
+            workload=self.kind.workload(),
             train=True,
             device=self.device,
             budget=budget_bytes,
@@ -94,17 +70,21 @@ class NanoPlanner:
 
     def predicted(self, knobs: Knobs) -> Breakdown:
         """What some knobs take, by the footprint alone."""
-        return footprints_for(joint_workload(), self._kind)(knobs).with_beside(self.beside_bytes).at(knobs.micro_batch)
+        return (
+            footprints_for(self.kind.workload(), self._device_kind)(knobs)
+            .with_beside(self.beside_bytes)
+            .at(knobs.micro_batch)
+        )
 
     @property
     def beside_bytes(self) -> int:
         """Samples, where host and device are one, and the average of the weights."""
-        samples_bytes = SAMPLES_HELD * self.share * SAMPLE_BYTES if self._kind == "cpu" else 0
-        parameters = sum(parameter.numel() for parameter in blank_network().parameters())
+        samples_bytes = SAMPLES_HELD * self.share * self.kind.sample_bytes if self._device_kind == "cpu" else 0
+        parameters = sum(parameter.numel() for parameter in self.kind.workload().build().parameters())
         return samples_bytes + 4 * parameters * self.averaged
 
     @property
-    def _kind(self) -> str:
+    def _device_kind(self) -> str:
         hardware = probe()
         return hardware.device(self.device or hardware.default_device).kind
 
@@ -113,7 +93,8 @@ class NanoPlanner:
 class PlannedNano:
     """Everything that is known beforehand."""
 
-    nano: NanoRecipe
+    kind: NanoKind
+    nano: PictureRecipe
     recipe: Recipe
     steps: int
     plan: Plan
@@ -124,7 +105,7 @@ class PlannedNano:
     def identity(self) -> dict[str, Any]:
         """What decides the weights; JSON-able."""
         nano = {f"nano.{key}": value for key, value in asdict(self.nano).items()}
-        return {"task": TASK, "steps": self.steps, **nano, **self.recipe.identity}
+        return {"task": self.kind.task, "steps": self.steps, **nano, **self.recipe.identity}
 
     def text(self) -> str:
         """The training in a few lines, without the plan's table."""
@@ -135,8 +116,8 @@ class PlannedNano:
         time = f", about {duration(self.steps * recipe.batch_size / pace)} by the plan's estimate" if pace else ""
         return "\n".join(
             [
-                f"one trunk and four heads, from nothing, on {pictures} synthetic pictures, which are rendered first "
-                f"({pictures * PICTURE_BYTES / 1e9:.2g} GB in the folder of the training)",
+                f"{self.kind.what}, from nothing, on {pictures} synthetic pictures, which are rendered first "
+                f"({pictures * self.kind.picture_bytes / 1e9:.2g} GB in the folder of the training)",
                 f"{self.steps} steps of {recipe.batch_size} crops ({passes:.3g} passes), learning rate {recipe.lr:g} "
                 f"{recipe.schedule}{time}",
             ]
@@ -146,16 +127,18 @@ class PlannedNano:
 def plan_nano(
     settings: Sequence[str] = (),
     *,
+    kind: NanoKind = JOINT_NANO,
     file: Path | None = None,
     more: Mapping[str, Any] | None = None,
     kept: Mapping[str, Any] | None = None,
     budget_bytes: int | None = None,
     device: str | None = None,
 ) -> PlannedNano:
-    """Plan a training of the nano networks; nothing is rendered.
+    """Plan a training of a small network; nothing is rendered.
 
     Args:
         settings: `key=value` texts: `pictures`, fields of `Recipe`, knobs of `fit.settings`.
+        kind: which network.
         file: TOML file with the same keys, but `pictures`.
         more: the same keys as `settings`, as Python values.
         kept: knobs of a training that is resumed; `settings` go first.
@@ -165,13 +148,13 @@ def plan_nano(
     Raises:
         UsageError: a key or value that this training cannot have, or a device that is not there.
     """
-    nano, rest, others = _with_pictures(settings, dict(more or {}))
+    nano, rest, others = _with_pictures(kind, settings, dict(more or {}))
     wishes = read_wishes(rest, file, others)
-    _check(wishes)
-    recipe = wishes.applied(NANO_TRAINING)
+    _check(kind, wishes)
+    recipe = wishes.applied(kind.training)
     if "epochs" in wishes.recipe and "steps" not in wishes.recipe:
         recipe = replace(recipe, steps=None)
-    knobs = {**(kept or {}), **wishes.knobs}
+    knobs = {**kind.knobs, **(kept or {}), **wishes.knobs}
     if recipe.clip_norm and knobs.get("gradients") == "released":
         recipe = replace(recipe, clip_norm=0.0)
     processes = announced_ranks()[1]
@@ -180,9 +163,14 @@ def plan_nano(
             f"got batch_size={recipe.batch_size} for {processes} processes; expected a multiple; change one of them"
         )
     planner = NanoPlanner(
-        share=recipe.batch_size // processes, processes=processes, averaged=recipe.average > 0, device=device
+        kind=kind,
+        share=recipe.batch_size // processes,
+        processes=processes,
+        averaged=recipe.average > 0,
+        device=device,
     )
     return PlannedNano(
+        kind=kind,
         nano=nano,
         recipe=recipe,
         steps=recipe.steps_for(nano.pictures),
@@ -192,31 +180,9 @@ def plan_nano(
     )
 
 
-def joint_workload() -> Workload:
-    """A training step of the joint network."""
-    return Workload(
-        name="nano, training all tasks",
-        build=blank_network,
-        inputs=partial(picture_inputs, NANO_BACKBONE.input_hw),
-        blocks=("backbone.layers.*",),
-        loss=_blank_loss,
-        input_hw=NANO_BACKBONE.input_hw,
-    )
-
-
-def blank_network() -> nn.Module:
-    """The joint network on meta."""
-    with torch.device("meta"):
-        return JointNetwork()
-
-
-def _blank_loss(outputs: Mapping[str, Tensor]) -> Tensor:
-    raw_BKhw = outputs["pose"]
-    batch = blank_joint_batch(len(raw_BKhw), raw_BKhw.device)
-    return torch.stack([term.mean for term in JointObjective(recipe=NanoRecipe()).losses(outputs, batch)]).sum()
-
-
-def _with_pictures(settings: Sequence[str], more: dict[str, Any]) -> tuple[NanoRecipe, list[str], dict[str, Any]]:
+def _with_pictures(
+    kind: NanoKind, settings: Sequence[str], more: dict[str, Any]
+) -> tuple[PictureRecipe, list[str], dict[str, Any]]:
     """The recipe of the pictures, and the wishes that are not about them."""
     texts = [pair.partition("=")[2] for pair in settings if pair.partition("=")[0] == PICTURES]
     rest = [pair for pair in settings if pair.partition("=")[0] != PICTURES]
@@ -224,20 +190,20 @@ def _with_pictures(settings: Sequence[str], more: dict[str, Any]) -> tuple[NanoR
     if isinstance(asked, str) and asked.isdecimal():
         asked = int(asked)
     if asked is None:
-        return NanoRecipe(), rest, more
+        return kind.pictures(), rest, more
     if not isinstance(asked, int) or asked < 1:
         raise UsageError(f"got {PICTURES}={asked}; expected a number of pictures to render, 1 or more; correct it")
-    return NanoRecipe(pictures=asked), rest, more
+    return kind.pictures(pictures=asked), rest, more
 
 
-def _check(wishes: Wishes) -> None:
-    given = [key for key in wishes.recipe if key.partition(".")[0] in MEANINGLESS]
+def _check(kind: NanoKind, wishes: Wishes) -> None:
+    given = [key for key in wishes.recipe if key.partition(".")[0] in (*MEANINGLESS, *kind.meaningless)]
     if wishes.channels is not None:
         given.append(HEAD_KEY)
     if wishes.knobs.get("trainable", "all") != "all":
         given.append(f"trainable={wishes.knobs['trainable']}")
     if given:
         raise UsageError(
-            f"got {given[0]} for the nano networks, which begin from nothing on data of their own; expected keys "
+            f"got {given[0]} for --task {kind.task}, which begins from nothing on data of its own; expected keys "
             "such as pictures, steps, batch_size, lr, average, seed, validation_limit or knobs of memory; leave it out"
         )

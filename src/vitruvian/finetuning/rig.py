@@ -6,7 +6,7 @@ that an update does not stop halfway for want of memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -47,6 +47,8 @@ class Rig:
     """Knows what lies before the blocks and what has no weight decay."""
     device: str
     knobs: Knobs
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Pattern of parameter names -> factor on their learning rate."""
     ranks: Ranks = field(default_factory=Ranks)
     optimizer: Optimizer = field(init=False)
     average: WeightAverage | None = field(init=False)
@@ -67,6 +69,7 @@ class Rig:
             layer_decay=self.recipe.layer_decay,
             stem=self.family.stem,
             undecayed=self.family.undecayed,
+            rates=self.rates,
         )
         self._make_optimizer()
         _make_moments(self.optimizer)

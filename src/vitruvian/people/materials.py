@@ -29,9 +29,10 @@ _NOISE_SIZE = 128 * _NOISE_FINENESS
 class Material:
     """Linear colours and the pattern between them.
 
-    The second colour shows where `across * sin(u) + along * sin(v) + product * sin(u) * sin(v) + mottle * noise`
-    exceeds `threshold`, u and v being local x and y in metres times `frequency`. `grain` is unevenness of brightness,
-    `gloss` the strength of highlights, `fold` how much folds tilt the surface when it is shaded.
+    The second colour shows where `across * sin(u) + along * sin(v) + product * sin(u) * sin(v) + mottle * noise
+    - lines * min(|sin(u)|, |sin(v)|)` exceeds `threshold`, u and v being local x and y in metres times `frequency`.
+    `grain` is unevenness of brightness, `gloss` the strength of highlights, `fold` how much folds tilt the surface when
+    it is shaded.
     """
 
     colour: Rgb
@@ -40,6 +41,7 @@ class Material:
     along: float = 0.0
     product: float = 0.0
     mottle: float = 0.0
+    lines: float = 0.0
     threshold: float = _NO_PATTERN
     frequency: float = 40.0
     grain: float = 0.05
@@ -79,6 +81,36 @@ def patterned(rng: np.random.Generator, colour: Rgb, second: Rgb, *, fold: float
     )
 
 
+def tiled(colour: Rgb, second: Rgb, size_m: float, *, grain: float = 0.05, gloss: float = 0.02) -> Material:
+    """Square tiles of this size, with joints of the second colour, a twenty-fourth of it wide."""
+    return Material(
+        colour=colour,
+        second=second,
+        lines=3.0,
+        threshold=-0.2,
+        frequency=float(np.pi / size_m),
+        grain=grain,
+        gloss=gloss,
+    )
+
+
+def chequered(colour: Rgb, second: Rgb, size_m: float) -> Material:
+    """Squares of this size in turns of two colours."""
+    return Material(colour=colour, second=second, product=1.0, threshold=0.0, frequency=float(np.pi / size_m))
+
+
+def striped(colour: Rgb, second: Rgb, width_m: float, *, share: float = 0.5, upright: bool = False) -> Material:
+    """Stripes, one of each colour in every `width_m`, the second taking a share; upright on walls, lying otherwise."""
+    return Material(
+        colour=colour,
+        second=second,
+        across=float(upright),
+        along=float(not upright),
+        threshold=float(np.cos(np.pi * share)),
+        frequency=float(2 * np.pi / width_m),
+    )
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MaterialTable:
     """Materials as arrays, one row per material."""
@@ -86,6 +118,7 @@ class MaterialTable:
     colour_M3: Float32
     second_M3: Float32
     pattern_6M: Float32
+    lines_M: Float32
     grain_M: Float32
     gloss_M: Float32
     fold_M: Float32
@@ -99,6 +132,7 @@ def table_of(materials: list[Material]) -> MaterialTable:
         pattern_6M=np.array(
             [(m.across, m.along, m.product, m.mottle, m.threshold, m.frequency) for m in materials], dtype=np.float32
         ).T.copy(),
+        lines_M=np.array([m.lines for m in materials], dtype=np.float32),
         grain_M=np.array([m.grain for m in materials], dtype=np.float32),
         gloss_M=np.array([m.gloss for m in materials], dtype=np.float32),
         fold_M=np.array([m.fold for m in materials], dtype=np.float32),
@@ -148,6 +182,8 @@ def _add_pattern(
     wave_u_C = np.sin(metric_3K[0, chosen] * frequency_C)
     wave_v_C = np.sin(metric_3K[1, chosen] * frequency_C)
     value_C = across_C * wave_u_C + along_C * wave_v_C + product_C * wave_u_C * wave_v_C - threshold_C
+    if (table.lines_M > 0.0).any():
+        value_C -= table.lines_M[material_C] * np.minimum(np.abs(wave_u_C), np.abs(wave_v_C))
     if (table.pattern_6M[3] > 0.0).any():
         scale_C = frequency_C * np.float32(1.2)
         value_C += mottle_C * noise_at(side_K[chosen] * scale_C, metric_3K[1, chosen] * scale_C)

@@ -54,13 +54,13 @@ def random_scene(seed: int, persons: int = 1, height: int = 256, width: int = 19
 
 def furnished(rng: Generator, people: tuple[Person, ...], camera: Camera) -> Scene:
     """A scene around given people as a given camera sees it."""
-    seats = tuple(seat for person in people for seat in _seat(rng, person))
+    seats = tuple(seat for person in people for seat in seat_of(rng, person))
     return Scene(
         camera=camera,
         persons=people,
         props=seats + _random_props(rng, camera),
         room=_random_room(rng, people, camera),
-        light=_random_light(rng),
+        light=random_light(rng),
         background_seed=int(rng.integers(2**31)),
         effects=random_effects(rng),
     )
@@ -84,7 +84,7 @@ def scatter(rng: Generator, people: list[Person]) -> tuple[Person, ...]:
     return tuple(placed)
 
 
-def _seat(rng: Generator, person: Person) -> tuple[Prop, ...]:
+def seat_of(rng: Generator, person: Person) -> tuple[Prop, ...]:
     """A stool or chair under someone sitting."""
     pose: Pose = person.pose
     if min(pose["left_hip_flex"], pose["right_hip_flex"]) < math.radians(58) or pose["root_pitch"] > 0.3:
@@ -179,7 +179,7 @@ def _random_room(rng: Generator, people: tuple[Person, ...], camera: Camera) -> 
     )
 
 
-def _random_light(rng: Generator) -> Light:
+def random_light(rng: Generator) -> Light:
     """From overcast to hard side light, warm or cold."""
     azimuth, height = float(rng.uniform(-math.pi, math.pi)), float(rng.uniform(0.15, 1.3))
     hard = float(rng.uniform(0.0, 1.0))

@@ -6,7 +6,7 @@ In: a module and the names of its blocks. Out: groups for any optimiser of torch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -25,6 +25,7 @@ def parameter_groups(
     layer_decay: float = 1.0,
     stem: tuple[str, ...] = (),
     undecayed: tuple[str, ...] = (),
+    rates: Mapping[str, float] | None = None,
 ) -> list[dict[str, Any]]:
     """Groups of all parameters that learn; a frozen one is in none.
 
@@ -39,28 +40,31 @@ def parameter_groups(
         layer_decay: from above 0 to 1; 1 gives every parameter the same rate.
         stem: name patterns (as `fnmatch`) of parameters before the blocks: patches, positions, class token.
         undecayed: name patterns of further parameters without decay: position tables.
+        rates: name pattern -> factor on the rate, the first that names a parameter.
 
     Raises:
         UsageError: a factor that is none, rates by layer without blocks, or patterns that name nothing together.
     """
     names = [name for name, _ in module.named_parameters()]
     _check_decay(blocks, layer_decay)
-    for patterns in (stem, undecayed):
+    rates = rates or {}
+    for patterns in (stem, undecayed, *((pattern,) for pattern in rates)):
         _check_patterns(names, patterns)
-    groups: dict[tuple[int, bool], list[nn.Parameter]] = {}
+    groups: dict[tuple[int, bool, float], list[nn.Parameter]] = {}
     last = len(blocks) + 1
     for name, parameter in module.named_parameters():
         if parameter.requires_grad:
             layer = last if layer_decay == 1 else _layer_of(name, blocks, stem)
             exempt = parameter.ndim <= 1 or name.rpartition(".")[2] == "bias" or _named(name, undecayed)
-            groups.setdefault((layer, exempt), []).append(parameter)
+            factor = next((rate for pattern, rate in rates.items() if fnmatchcase(name, pattern)), 1.0)
+            groups.setdefault((layer, exempt, factor), []).append(parameter)
     return [
         {
             "params": parameters,
             "weight_decay": 0.0 if exempt else weight_decay,
-            "lr_scale": layer_decay ** (last - layer),
+            "lr_scale": layer_decay ** (last - layer) * factor,
         }
-        for (layer, exempt), parameters in sorted(groups.items(), key=lambda item: item[0])
+        for (layer, exempt, factor), parameters in sorted(groups.items(), key=lambda item: item[0])
     ]
 
 

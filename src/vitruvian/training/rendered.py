@@ -76,6 +76,17 @@ class RenderedSet:
         return {name: np.load(folder / f"{name}.npy", mmap_mode=mode) for name in self.layout}
 
 
+def row(array_N: np.ndarray, index: int) -> np.ndarray:
+    """A row, read from its file where the array is mapped: pages of a map would count as this process's memory."""
+    if not isinstance(array_N, np.memmap):
+        return np.asarray(array_N[index])
+    assert array_N.filename is not None
+    shape = array_N.shape[1:]
+    count = int(np.prod(shape))
+    start_bytes = array_N.offset + index * count * array_N.itemsize
+    return np.fromfile(array_N.filename, array_N.dtype, count, offset=start_bytes).reshape(shape)
+
+
 def _marker(folder: Path, start: int) -> Path:
     return folder / f"chunk_{start:07d}.done"
 

@@ -7,6 +7,7 @@ recurrent refinement.
 from vitruvian.models.metric3d.checkpoint import LEFT_OUT, config_of, load_network
 from vitruvian.models.metric3d.config import (
     CANONICAL_FOCAL_PX,
+    NANO,
     PUBLISHED,
     ConvNextConfig,
     HourglassConfig,
@@ -21,6 +22,7 @@ __all__ = [
     "CANONICAL_FOCAL_PX",
     "ISLANDS",
     "LEFT_OUT",
+    "NANO",
     "PUBLISHED",
     "ConvNextConfig",
     "HourglassConfig",

@@ -232,6 +232,10 @@ class Refiner(nn.Module):
         )
         depth_m = self.expectation(self.depth_regressor(shared)).clamp(self.config.near_m, self.config.far_m)
         normals = unit_normals(torch.cat([self.normal_predictor(shared), normal_confidence], dim=1))
+        return self.refinement(depth_m, confidence, normals, levels)
+
+    def refinement(self, depth_m: Tensor, confidence: Tensor, normals: Tensor, levels: Levels) -> Refinement:
+        """What the steps begin with: estimates at 1/4 of the canvas, and what the rectified levels have to say."""
         state_BSHW = torch.cat([(depth_m - self.config.far_m) / DEPTH_UNIT_M, confidence, normals], dim=1)
         hidden, entering = self.context_feature_encoder(levels)
         # The order of use is update, reset, new, whatever the name of the convolutions says.

@@ -142,7 +142,8 @@ def resize_position_table(table_1ssC: Tensor, grid_hw: tuple[int, int]) -> Tenso
     """Bicubic resize (no antialias) of a position table, in float32, by DINOv2's rule.
 
     The factor is (wanted + 0.1) / side, and sample positions follow that factor rather than the ratio of the sizes,
-    which shifts values by up to a tenth of their spread. Two matrix products: no backend lacks them.
+    which shifts values by up to a tenth of their spread. Two matrix products: no backend lacks them, while TensorRT
+    takes no `einsum` of three tensors.
 
     Returns:
         Float32 (1,h,w,C).
@@ -151,7 +152,8 @@ def resize_position_table(table_1ssC: Tensor, grid_hw: tuple[int, int]) -> Tenso
     side = table.shape[1]
     rows_hs = cubic_weights(side, grid_hw[0], table.device)
     columns_ws = cubic_weights(side, grid_hw[1], table.device)
-    return torch.einsum("hs,wt,bstc->bhwc", rows_hs, columns_ws, table)
+    wide_1swC = torch.matmul(columns_ws, table)
+    return torch.matmul(rows_hs, wide_1swC.flatten(2)).unflatten(2, wide_1swC.shape[2:])
 
 
 def cubic_weights(side: int, wanted: int, device: torch.device) -> Tensor:

@@ -16,7 +16,7 @@ import numpy as np
 
 from vitruvian.people import View, random_scene, render
 from vitruvian.training.nano.recipe import NanoRecipe
-from vitruvian.training.rendered import Arrays, RenderedSet
+from vitruvian.training.rendered import Arrays, RenderedSet, row
 
 MAX_PERSONS = 3
 NORMAL_SCALE = 127.0
@@ -40,8 +40,8 @@ class Pictures:
         return len(self.image_NSS3)
 
     def __getitem__(self, index: int) -> Picture:
-        rows = [_row(getattr(self, field.name), index) for field in fields(self)]
-        return Picture(**{field.name: row for field, row in zip(fields(Picture), rows, strict=True)})
+        rows = [row(getattr(self, field.name), index) for field in fields(self)]
+        return Picture(**{field.name: one for field, one in zip(fields(Picture), rows, strict=True)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -97,14 +97,3 @@ def _draw(recipe: NanoRecipe, arrays: Arrays, index: int) -> None:
     arrays["keypoints_NPK3"][index, :persons] = view.keypoints_PK3
     arrays["boxes_NP4"][index] = np.nan
     arrays["boxes_NP4"][index, :persons] = view.boxes_P4
-
-
-def _row(array_N: np.ndarray, index: int) -> np.ndarray:
-    """A row, read from its file where the array is mapped: pages of a map would count as this process's memory."""
-    if not isinstance(array_N, np.memmap):
-        return array_N[index]
-    assert array_N.filename is not None
-    shape = array_N.shape[1:]
-    count = int(np.prod(shape))
-    start_bytes = array_N.offset + index * count * array_N.itemsize
-    return np.fromfile(array_N.filename, array_N.dtype, count, offset=start_bytes).reshape(shape)

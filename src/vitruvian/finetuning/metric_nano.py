@@ -1,0 +1,145 @@
+"""The kind of training that makes the small network of metric depth and normals."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from vitruvian.finetuning.folder import BEST
+from vitruvian.finetuning.nano_kind import NanoKind
+from vitruvian.finetuning.recipe import Recipe
+from vitruvian.fit.workload import Workload
+from vitruvian.models.metric3d import ISLANDS, NANO, Metric3dConfig, RefinerConfig, build_network
+from vitruvian.training.metric.fresh import SLOW_STEPS, initialise_metric
+from vitruvian.training.metric.nano_pictures import rendered_metric_pictures
+from vitruvian.training.metric.nano_recipe import MetricNanoRecipe
+from vitruvian.training.metric.objective import MetricObjective, by_task, measures
+from vitruvian.training.metric.samples import (
+    MetricAugmentation,
+    MetricPicture,
+    MetricSample,
+    blank_metric_batch,
+    metric_batch,
+    metric_sample,
+)
+from vitruvian.training.metric.stepped import CANVAS, SteppedNetwork
+from vitruvian.training.metric.weights import metric_metadata, write_metric_weights
+from vitruvian.zoo.metric3d import METRIC3D
+from vitruvian.zoo.sources import OWN_LICENCE
+from vitruvian.zoo.spec import picture_inputs
+
+LOSSES = 1
+"""Counts up when a step comes to hold other tensors than before: what is remembered of it is void then."""
+METRIC_TRAINING = Recipe(
+    steps=3000,
+    batch_size=32,
+    lr=1e-3,
+    schedule="cosine",
+    warmup=150,
+    weight_decay=0.05,
+    layer_decay=1.0,
+    average=0.998,
+    seed=MetricNanoRecipe().seed,
+    validation_limit=64,
+    corrupt_limit=0,
+)
+
+
+def metric_kind(config: Metric3dConfig = NANO) -> NanoKind:
+    """The training of a network of this configuration, of the second kind of Metric3D."""
+    decoder = config.decoder
+    assert isinstance(decoder, RefinerConfig)
+    height, width = config.input_hw
+    return NanoKind(
+        task="metric-nano",
+        what="metric depth and normals",
+        pictures=MetricNanoRecipe,
+        training=METRIC_TRAINING,
+        workload=partial(metric_workload, config),
+        network=partial(fresh_network, config),
+        objective=partial(_objective, decoder),
+        stack=metric_batch,
+        family=METRIC3D,
+        rendered=rendered_metric_pictures,
+        sample=partial(_sample, config),
+        held_out_sample=partial(_held_out_sample, config),
+        parts=by_task,
+        measures=partial(measures, decoder),
+        best=BEST,
+        metadata=metric_metadata(config, OWN_LICENCE),
+        write_weights=partial(_write_weights, config),
+        licence=OWN_LICENCE,
+        picture_bytes=380_000,
+        sample_bytes=19 * height * width,
+        meaningless=("drop_path",),
+        rates=SLOW_STEPS,
+    )
+
+
+def metric_workload(config: Metric3dConfig) -> Workload:
+    """A training step."""
+    return Workload(
+        name="metric3d, training all steps",
+        build=partial(_blank_network, config),
+        inputs=partial(picture_inputs, config.input_hw),
+        islands=ISLANDS,
+        blocks=METRIC3D.blocks,
+        loss=partial(_blank_loss, config),
+        input_hw=config.input_hw,
+        key=json.dumps({"train": "metric", "losses": LOSSES, "config": config.to_json()}, sort_keys=True),
+    )
+
+
+def fresh_network(config: Metric3dConfig, seed: int) -> SteppedNetwork:
+    """A network that nobody has trained, on the CPU."""
+    network = build_network(config, "cpu")
+    initialise_metric(network, torch.Generator().manual_seed(seed))
+    return SteppedNetwork(network)
+
+
+def _blank_network(config: Metric3dConfig) -> nn.Module:
+    return SteppedNetwork(build_network(config))
+
+
+def _blank_loss(config: Metric3dConfig, outputs: Mapping[str, Tensor]) -> Tensor:
+    assert isinstance(config.decoder, RefinerConfig)
+    canvas_BSHW = outputs[CANVAS]
+    batch = blank_metric_batch(len(canvas_BSHW), config.input_hw, canvas_BSHW.device)
+    terms = _objective(config.decoder, MetricNanoRecipe()).losses(outputs, batch)
+    return torch.stack([term.mean for term in terms]).sum()
+
+
+def _objective(decoder: RefinerConfig, recipe: MetricNanoRecipe) -> MetricObjective:
+    return MetricObjective(
+        decoder=decoder,
+        metre_weight=recipe.metre_weight,
+        log_weight=recipe.log_weight,
+        confidence_weight=recipe.confidence_weight,
+        normal_weight=recipe.normal_weight,
+    )
+
+
+def _sample(
+    config: Metric3dConfig, picture: MetricPicture, rng: np.random.Generator, recipe: MetricNanoRecipe
+) -> MetricSample:
+    return metric_sample(picture, config.input_hw, config.depth_range_m, MetricAugmentation(), rng)
+
+
+def _held_out_sample(
+    config: Metric3dConfig, picture: MetricPicture, rng: np.random.Generator, recipe: MetricNanoRecipe
+) -> MetricSample:
+    """The whole picture, as networks are used."""
+    return metric_sample(picture, config.input_hw, config.depth_range_m, MetricAugmentation(), None)
+
+
+def _write_weights(config: Metric3dConfig, weights: Mapping[str, Tensor], folder: Path) -> int:
+    return write_metric_weights(weights, config, folder, OWN_LICENCE)
+
+
+METRIC_NANO = metric_kind()
