@@ -221,3 +221,17 @@ def test_large_weights_lie_beside_the_file(tmp_path: Path) -> None:
     assert (beside.folder / BESIDE).stat().st_size > 64 * 64 * 4
     found = opened(beside.folder, beside.manifest)(numbers(3, 64))
     assert_equal(found, beside.draft.module(numbers(3, 64)), tolerances.EXPORT_ABS)
+
+
+@pytest.mark.parametrize("channels", [6, 7])
+def test_equal_parts_need_no_later_opset(tmp_path: Path, channels: int) -> None:
+    def parts(x: Tensor) -> dict[str, Tensor]:
+        return {f"part{place}": part * 2 for place, part in enumerate(x.chunk(3, dim=1))}
+
+    one = draft(Function(parts), numbers(2, channels, 3))
+    made = written(one, tmp_path)
+    assert made.built.options["opset"] <= 18
+    if channels % 3 == 0:
+        assert made.built.options["opset"] == 17
+    x = numbers(3, channels, 3)
+    assert_equal(opened(tmp_path, made.manifest)(x), one.module(x), tolerances.EXPORT_ABS)

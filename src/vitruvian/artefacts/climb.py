@@ -21,7 +21,7 @@ from vitruvian.artefacts.examination import Candidate, Examined, Subject, examin
 from vitruvian.artefacts.explanations import explain
 from vitruvian.artefacts.folder import seal
 from vitruvian.artefacts.ladder import AUTO, RUNGS
-from vitruvian.artefacts.manifest import CONSTANTS, WEIGHTS, Backend, Manifest
+from vitruvian.artefacts.manifest import CONSTANTS, RUNNER_PREFIX, WEIGHTS, Backend, Manifest
 from vitruvian.artefacts.reuse import STRUCTURE, structure_of
 from vitruvian.artefacts.rung import Built, Draft, Rung
 from vitruvian.errors import CheckFailedError, DoesNotFitError
@@ -91,6 +91,8 @@ class Climb:
     """Another artefact whose compiled file serves this network, too."""
     further: Callable[[Candidate, Path], tuple[Sequence[str], Mapping[str, Any]]] | None = None
     """(open artefact, a place for a picture) -> why it is not good enough on the user's own inputs, and the numbers."""
+    runner: Path | None = None
+    """A program that is put beside files which need no torch."""
     report: Callable[[str], None] = lambda line: None
     attempts: list[Attempt] = field(default_factory=list)
     manifests: dict[Backend, Manifest] = field(default_factory=dict)
@@ -193,6 +195,8 @@ class Climb:
             _link(self.staging / WEIGHTS, folder / WEIGHTS)
         if built.constants:
             _save(folder / CONSTANTS, built.constants)
+        if self.runner is not None and rung.portable:
+            shutil.copyfile(self.runner, folder / f"{RUNNER_PREFIX}{self.runner.name}")
         if built.log:
             _write_log(self.staging, rung.name, built.log)
         same = {STRUCTURE: structure_of(self.draft)} if built.entry and built.weights_outside else {}

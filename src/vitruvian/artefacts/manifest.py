@@ -25,6 +25,8 @@ MANIFEST = "manifest.json"
 WEIGHTS = "weights.safetensors"
 CONSTANTS = "constants.safetensors"
 """Tensors that are no weights but that a compiled file wants handed in."""
+RUNNER_PREFIX = "run_"
+"""Of the program beside files that need no torch, which users may start there; nothing here ever does."""
 MAX_MANIFEST_BYTES = 4 * 10**6
 MAX_SIDE = 2**14
 """Longest side of a canvas."""
@@ -103,6 +105,12 @@ class Manifest:
     def canvas_hw(self) -> tuple[int, int]:
         """Height and width of the canvases of a task's artefact; a user's module has none."""
         return _pair(self.preparation["canvas_hw"])
+
+    @property
+    def runner(self) -> str:
+        """Name of the program beside the files that runs them without this package; empty where there is none."""
+        names = (name for name in self.files if name.startswith(RUNNER_PREFIX) and name.endswith(".py"))
+        return next(names, "")
 
     @property
     def batch_range(self) -> tuple[int, int | None]:

@@ -88,5 +88,6 @@ ONNX = Rung(
     open=open_session,
     executes=False,
     missing=missing,
+    portable=True,
     dtypes=("float32", "float16"),
 )

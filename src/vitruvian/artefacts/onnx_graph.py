@@ -38,6 +38,9 @@ _REDUCTIONS = frozenset(
 )
 """Their axes became an input with opset 18."""
 
+_PARTS = "num_outputs"
+"""Attribute of Split that came with opset 18."""
+
 _RESIZE_NEWS = {"antialias": 0, "keep_aspect_ratio_policy": "stretch"}
 """What opset 18 added to Resize, and the values that mean what was done before."""
 
@@ -206,6 +209,8 @@ def _lower(model: ir.Model) -> tuple[str, ...]:
         elif node.op_type == "Resize":
             for name in _RESIZE_NEWS:
                 node.attributes.pop(name, None)
+        elif node.op_type == "Split":
+            node.attributes.pop(_PARTS, None)
     model.opset_imports[""] = OPSET
     passes.RemoveUnusedNodesPass()(model)
     return ()
@@ -232,9 +237,17 @@ def _hindrance(node: ir.Node) -> str:
         kind = _attribute(node, "reduction", "none")
         return "" if kind in ("none", "add", "mul") else f"{node.op_type} with {kind}"
     if node.op_type == "Split":
-        return "Split into a number of parts" if "num_outputs" in node.attributes else ""
+        return "" if _PARTS not in node.attributes or _split_evenly(node) else "Split into parts that may differ"
     now = onnx.defs.get_schema(node.op_type, _WRITTEN_OPSET).since_version
     return "" if now <= OPSET else node.op_type
+
+
+def _split_evenly(node: ir.Node) -> bool:
+    """Whether all parts are known to be of one length, as opset 17 makes them without being told a number."""
+    axis = _attribute(node, "axis", 0)
+    shapes = [value.shape for value in node.outputs]
+    lengths = {None if shape is None else shape[axis] for shape in shapes}
+    return len(lengths) == 1 and all(isinstance(length, int) for length in lengths)
 
 
 def _attribute(node: ir.Node, name: str, default: Any) -> Any:

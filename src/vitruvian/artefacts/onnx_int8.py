@@ -187,5 +187,6 @@ ONNX_INT8 = Rung(
     open=open_session,
     executes=False,
     missing=missing,
+    portable=True,
     dtypes=("float32",),
 )

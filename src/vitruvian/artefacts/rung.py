@@ -117,5 +117,7 @@ class Rung:
     """torch device string -> why this backend is not to be had here and what to do; empty where it is."""
     dtypes: tuple[str, ...] = ("float32", "bfloat16", "float16")
     """Compute types it can take."""
+    portable: bool = False
+    """Whether programs that know nothing of torch can read its files."""
     rounds: bool = False
     """Whether it rounds beyond the compute type: float32 with 8-bit weights is no float32."""

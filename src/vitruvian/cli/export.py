@@ -135,4 +135,10 @@ def _summary(exported: Exported) -> str:
         f"{format_bytes(size_bytes)}"
     )
     lines.append(f"run it: vitruvian {manifest.task} PICTURES -o OUT --model {exported.folder}")
+    if manifest.runner:
+        program = exported.folder / manifest.runner
+        lines.append(
+            "without this program, with NumPy, ONNX Runtime and Pillow alone: "
+            f"python {program} {exported.folder} PICTURES -o OUT"
+        )
     return "\n".join(lines)

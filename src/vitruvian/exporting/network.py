@@ -19,6 +19,7 @@ from vitruvian.artefacts.reuse import reusable_from
 from vitruvian.artefacts.rung import Draft
 from vitruvian.artefacts.wrapping import PostInside
 from vitruvian.audit import Crop, bundled_crops
+from vitruvian.bundled import bundled_runner
 from vitruvian.errors import DoesNotFitError, UsageError
 from vitruvian.exporting.batches import free_axes, verified_batches, with_range
 from vitruvian.exporting.checking import crops_of, further_check
@@ -84,6 +85,7 @@ class _Preparation:
             further=None if place is None else further_check(subject, place, max(batches), quality),
             unfit=self._unfit(precision),
             reusable=reusable_from(self.wish.reuse, draft, trust=self.wish.trust),
+            runner=bundled_runner(self.spec.family.runner) if self.spec.family.runner else None,
             report=self.wish.report,
         )
         return climb, notes
