@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -44,6 +45,20 @@ Detector = Annotated[
     typer.Option("--detector", metavar="NAME", help="Find persons by this detector instead (auto: the embedded one)."),
 ]
 Frame = Annotated[str, typer.Option("--frame", help="Axes of true normals: camera (y down, z forward) or published.")]
+Protocol = Annotated[
+    str | None,
+    typer.Option(
+        "--protocol",
+        metavar="kitti|nyu|none",
+        help="Crop, cap and codes of metric depth. (default: what the folder is of)",
+    ),
+]
+Align = Annotated[
+    str, typer.Option("--align", metavar="none|median|scale-shift", help="What is fitted to each true metric depth.")
+]
+LogBase = Annotated[
+    str, typer.Option("--log-base", metavar="e|10", help="Of RMSE-log and SILog; 10 as in Metric3D's own program.")
+]
 Results = Annotated[
     Path | None, typer.Option("--results", metavar="FILE", help="Measure this COCO results file; no model runs.")
 ]
@@ -58,6 +73,9 @@ def evaluate(
     detector: Detector = None,
     results: Results = None,
     frame: Frame = "camera",
+    protocol: Protocol = None,
+    align: Align = "none",
+    log_base: LogBase = "e",
     flip_test: FlipTest = False,
     device: Device = None,
     dtype: Dtype = None,
@@ -69,12 +87,8 @@ def evaluate(
     quiet: Quiet = False,
 ) -> None:
     """Accuracy against known truth: AP, AR, PCK; mIoU; AbsRel, RMSE; angles (exit 3: some pictures failed)."""
-    if task not in TASKS:
-        raise UsageError(f"got --task {task}; expected one of {', '.join(TASKS)}; name one of them")
-    if task != "pose":
-        _refuse_for(
-            task, {"--pictures": pictures, "--detector": detector, "--results": results, "--flip-test": flip_test}
-        )
+    of_poses = {"--pictures": pictures, "--detector": detector, "--results": results, "--flip-test": flip_test}
+    _check_options(task, of_poses, {"--protocol": protocol, "--align": align != "none", "--log-base": log_base != "e"})
     from vitruvian.cli.screen import ask_on_terminal, say
     from vitruvian.evaluation import pose_run
 
@@ -103,18 +117,23 @@ def evaluate(
         raise UsageError(f"got {model} alone; expected MODEL DATA, or DATA --results FILE; name both")
     elif task != "pose":
         from vitruvian.evaluation.dense_run import evaluate_dense
+        from vitruvian.evaluation.metric_run import wish_of
 
-        report = evaluate_dense(load, data, DENSE[task], frame=frame)
+        report = evaluate_dense(load, data, DENSE[task], frame=frame, wish=wish_of(protocol, align, log_base))
     else:
         found = boxes if detector is None else pose_run.FOUND_BOXES
         report = pose_run.evaluate_model(load, data, pictures=pictures, boxes=found, flip_test=flip_test)
     _print(report, as_json=json)
 
 
-def _refuse_for(task: str, given: dict[str, object]) -> None:
-    named = [name for name, value in given.items() if value]
-    if named:
-        raise UsageError(f"got {', '.join(named)} with --task {task}; expected them for pose alone; leave them out")
+def _check_options(task: str, of_poses: Mapping[str, object], of_depth: Mapping[str, object]) -> None:
+    """`UsageError` for an unknown task, or for options of another one than this."""
+    if task not in TASKS:
+        raise UsageError(f"got --task {task}; expected one of {', '.join(TASKS)}; name one of them")
+    for of, options in (("pose", of_poses), ("depth", of_depth)):
+        named = [name for name, value in options.items() if value]
+        if named and of != task:
+            raise UsageError(f"got {', '.join(named)} with --task {task}; expected them for {of} alone; leave them out")
 
 
 def _print(report: PoseReport | DenseReport, *, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from vitruvian.datasets.coco_persons import PersonSample, find_persons
 from vitruvian.datasets.dense_checks import DenseCheck
 from vitruvian.datasets.findings import CheckReport, Facts, Finding, finding, grouped
 from vitruvian.datasets.layouts import DenseKind, Sample, find_samples
+from vitruvian.datasets.metric_layouts import MetricFound, find_depth
 from vitruvian.datasets.pose_checks import person_facts, person_verdicts
 from vitruvian.datasets.preparing import read_person_picture
 from vitruvian.datasets.sheet import Sheet, dense_tile, person_tile
@@ -136,8 +137,12 @@ def _caption(facts: Sequence[Facts]) -> str:
 
 
 def _dense_data(folder: Path, task: DenseKind, classes: int | None, frame: NormalFrame) -> _Data[Sample]:
-    listed = find_samples(folder, task)
-    classes = classes or listed.layout.classes
+    listed = find_depth(folder) if task == "depth" else find_samples(folder, task)
+    if isinstance(listed, MetricFound):
+        layout, decided = listed.layout, None
+    else:
+        layout, decided = listed.layout.name, listed.layout.classes
+    classes = classes or decided
     check = DenseCheck(task=task, classes=classes, frame=frame)
 
     def look(sample: Sample, pictured: Pictured) -> _Seen:
@@ -156,7 +161,7 @@ def _dense_data(folder: Path, task: DenseKind, classes: int | None, frame: Norma
     if task == "seg" and classes is None:
         found.append(finding("classes not named", [], len(listed.samples), count=len(listed.samples)))
     return _Data(
-        layout=listed.layout.name,
+        layout=layout,
         samples=len(listed.samples),
         parts=Counter(sample.split for sample in listed.samples),
         units=listed.samples,

@@ -29,8 +29,8 @@ DOUBTFUL = 0.2
 """Agreement with the outline within which a sample says nothing."""
 _LOOKED_AT = 512
 """Rows and columns of normals that are looked at; shares need no more."""
-_RELATIVE, _METRES, _MILLIMETRES = "relative", "metres", "millimetres"
-_UNITS = (_RELATIVE, _METRES, _MILLIMETRES)
+RELATIVE, METRES, MILLIMETRES = "relative", "metres", "millimetres"
+_UNITS = (RELATIVE, METRES, MILLIMETRES)
 _FARTHEST_M = 100.0
 """Median distance above which numbers are no metres."""
 _NEAREST_M = 0.02
@@ -132,6 +132,13 @@ class DenseCheck:
         return votes
 
 
+def depth_unit(low: float, middle: float, high: float) -> str:
+    """relative, metres or millimetres, by the smallest, middle and largest depth of a map."""
+    if high <= 1.0 + 1e-3 and low < _NEAREST_M:
+        return RELATIVE
+    return METRES if middle <= _FARTHEST_M else MILLIMETRES
+
+
 def _depth(depth_HW: np.ndarray, valid_HW: np.ndarray) -> tuple[_Problems, dict[str, float], dict[str, float]]:
     values_N = depth_HW[valid_HW]
     low, middle, high = (float(value) for value in np.percentile(values_N, (0, 50, 100)))
@@ -140,11 +147,10 @@ def _depth(depth_HW: np.ndarray, valid_HW: np.ndarray) -> tuple[_Problems, dict[
         problems.append(("negative depth", f"down to {low:.4g}"))
     if high <= low:
         problems.append(("flat depth", f"{low:.4g} everywhere"))
-    relative = high <= 1.0 + 1e-3 and low < _NEAREST_M
+    unit = depth_unit(low, middle, high)
     zeros = float((values_N == 0).mean())
-    if zeros > FEW and not relative:
+    if zeros > FEW and unit != RELATIVE:
         problems.append(("zeros in depth", f"{100 * zeros:.0f} % of the pixels"))
-    unit = _RELATIVE if relative else _METRES if middle <= _FARTHEST_M else _MILLIMETRES
     numbers = {"unit": float(_UNITS.index(unit)), "median": middle}
     votes = {}
     outline = outline_of(valid_HW)
@@ -175,6 +181,6 @@ def _unit_verdict(facts: Sequence[Facts]) -> list[Finding]:
     if len(present) > 1:
         odd = sum(len(by_unit[unit]) for unit in present[1:])
         found.append(finding("mixed depth units", described, len(judged), count=odd))
-    elif present[0] == _MILLIMETRES:
+    elif present[0] == MILLIMETRES:
         found.append(finding("depth in millimetres", [], len(judged), count=len(judged)))
     return found

@@ -99,6 +99,8 @@ class Sample:
     """Picture whose first channel is above 0 on persons; None: every pixel with a value counts."""
     split: Split = ""
     """Part of the data set it belongs to, where the layout says so."""
+    metres_per_code: float | None = None
+    """What a code of a 16-bit PNG of depth is, where the layout or the user says so; None: what the file says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,8 +9,9 @@ target 8 (labels), 33 (depth) or 100 MB (normals).
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -35,7 +36,8 @@ SHORTEST = 0.1
 """A stored normal below this length has no direction: mid grey in pictures of normals."""
 LOSSY_PERSON = 127
 """Level above which a pixel of a lossy mask is a person's; elsewhere every level above 0 is."""
-_MILLIMETRES = 1e-3
+MILLIMETRE = 1e-3
+"""Metres of a code, where nothing else is said."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -77,7 +79,7 @@ def read_sample(sample: Sample, task: DenseKind) -> Decoded:
         InputError: a file cannot be used, or sizes differ; one line that begins with the file's name.
     """
     image_HW3 = _named(sample.image, _picture)
-    target = _named(sample.target, _READERS[task])
+    target = _named(sample.target, _reader(sample, task))
     mask_HW = _named(sample.mask, read_mask) if sample.mask else None
     for path, array in ((sample.target, target), (sample.mask, mask_HW)):
         if array is not None and path is not None and array.shape[:2] != image_HW3.shape[:2]:
@@ -101,11 +103,11 @@ def read_labels(path: Path) -> np.ndarray:
     return labels_HW
 
 
-def read_depth(path: Path) -> np.ndarray:
+def read_depth(path: Path, metres_per_code: float = MILLIMETRE) -> np.ndarray:
     """float32 (H,W) depth, NaN = no value, infinities kept.
 
-    `.npy`: numbers as they are. 16-bit `.png`: our own by the range in its description, others as millimetres, in
-    metres; code 0 is no value.
+    `.npy`: numbers as they are. 16-bit `.png`: our own by the range in its description, others in metres by
+    `metres_per_code`; code 0 is no value.
     """
     if path.suffix.lower() == ".npy":
         return _float32(read_npy(path, channels=1))
@@ -117,7 +119,7 @@ def read_depth(path: Path) -> np.ndarray:
     codes_HW = one_plane(png)
     if isinstance(low, (int, float)) and isinstance(high, (int, float)):
         return decode_depth(codes_HW, low, high)
-    return np.where(codes_HW > 0, codes_HW.astype(np.float32) * np.float32(_MILLIMETRES), np.float32(np.nan))
+    return np.where(codes_HW > 0, codes_HW.astype(np.float32) * np.float32(metres_per_code), np.float32(np.nan))
 
 
 def read_normals(path: Path) -> np.ndarray:
@@ -176,7 +178,17 @@ def _picture(path: Path) -> np.ndarray:
     return read_picture(Entry(name=path.name, path=path, payload=None, index=0)).image_HW3
 
 
-_READERS = {"seg": read_labels, "depth": read_depth, "normal": read_normals}
+def _reader(sample: Sample, task: DenseKind) -> Callable[[Path], np.ndarray]:
+    if task == "depth" and sample.metres_per_code is not None:
+        return partial(read_depth, metres_per_code=sample.metres_per_code)
+    return _READERS[task]
+
+
+_READERS: Mapping[str, Callable[[Path], np.ndarray]] = {
+    "seg": read_labels,
+    "depth": read_depth,
+    "normal": read_normals,
+}
 
 
 def _named(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
