@@ -13,12 +13,13 @@ import pytest
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "vitruvian"
 FLOORS = {
-    0: ("errors", "boxes", "cache", "stages", "bundled"),
-    1: ("models", "tasks", "media", "hardware", "people", "plots", "following"),
+    0: ("errors", "boxes", "cache", "stages", "bundled", "data"),
+    1: ("models", "tasks", "media", "hardware", "people", "plots", "following", "animation"),
     2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue", "readback"),
-    3: ("training", "datasets", "running", "audit", "artefacts"),
+    3: ("training", "datasets", "running", "audit", "artefacts", "generation"),
     4: (
-        *("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "loading", "importing"),
+        *("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "picture_cameras", "metric_scaling"),
+        *("load_wish", "loading", "importing"),
         *("videos", "progress", "run_document", "jobs", "coco", "precision_choice", "exporting", "compiled_loading"),
     ),
     5: ("demo", "demo_fit", "kept", "doctor", "bench", "verification", "evaluation", "finetuning"),

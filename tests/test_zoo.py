@@ -17,10 +17,11 @@ from vitruvian.models.sapiens import BackboneConfig, HeadConfig, SapiensConfig, 
 from vitruvian.tasks.depth import DepthTask
 from vitruvian.tasks.detect import DetectTask
 from vitruvian.tasks.features import FeaturesTask
+from vitruvian.tasks.metric_depth import MetricDepthTask
 from vitruvian.tasks.normal import CAMERA, PUBLISHED, NormalFrame, NormalTask
 from vitruvian.tasks.pose import PoseTask
 from vitruvian.tasks.seg import SegTask
-from vitruvian.zoo import ALIASES, MODELS, LocalFile, PackagedFile, find, spec_of_file
+from vitruvian.zoo import ALIASES, METRIC3D_MODELS, MODELS, LocalFile, PackagedFile, find, spec_of_file
 from vitruvian.zoo.published_detectors import PUBLISHED_DETECTORS
 
 TASK_TYPES = {
@@ -43,7 +44,8 @@ def test_the_catalogue_is_complete() -> None:
         for suffix in kinds.get(task, [""])
     } - {"sapiens-pose-2b-308"}
     nano = {f"sapiens-{task}-nano" for task in ("pose", "seg", "depth", "normal", "pretrain")}
-    assert MODELS.keys() == published | nano | {"detector-nano"} | PUBLISHED_DETECTORS.keys()
+    others = {"detector-nano"} | PUBLISHED_DETECTORS.keys() | METRIC3D_MODELS.keys()
+    assert MODELS.keys() == published | nano | others
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -51,11 +53,13 @@ def test_every_model_has_its_task_and_licence(name: str) -> None:
     spec = MODELS[name]
     assert spec.name == name
     task = spec.make_task()
-    assert isinstance(task, TASK_TYPES[spec.task])
+    metric = name in METRIC3D_MODELS
+    assert isinstance(task, MetricDepthTask if metric else TASK_TYPES[spec.task])
     assert task.name == spec.task
     assert task.input_hw == spec.config.input_hw
     nano = name.endswith("-nano")
-    assert spec.licence == ("apache-2.0" if nano or spec.task == "detect" else "cc-by-nc-4.0")
+    free = "bsd-2-clause" if metric else "apache-2.0"
+    assert spec.licence == (free if metric or nano or spec.task == "detect" else "cc-by-nc-4.0")
     assert spec.embedded == nano
     if isinstance(task, NormalTask):
         assert task.frame == spec.normal_frame == (CAMERA if nano else PUBLISHED)

@@ -6,6 +6,7 @@ A precision that was never traced on this machine takes a second or two, one tha
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from vitruvian import zoo
@@ -28,9 +29,6 @@ ASSUMED_PIXELS = 1920 * 1080
 
 PICTURES_PER_WORKER = 12
 """Decoded pictures that may be alive per worker thread, over all stages of the road."""
-
-RESULT_BYTES_PER_PIXEL = {"pose": 6, "seg": 8, "depth": 20, "normal": 44, "features": 3, "detect": 3}
-"""Result at source size, its float32 temporaries and the drawing; one a worker at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,9 +133,10 @@ class InferencePlanner:
     @property
     def _results_bytes(self) -> int:
         """On the host; a device of its own holds next to nothing beside the network."""
+        result = self.spec.make_task().result.bytes_per_pixel
         if self.device.kind != "cpu":
-            return RESULT_BYTES_PER_PIXEL[self.spec.task] * ASSUMED_PIXELS
-        per_worker = PICTURES_PER_WORKER * 3 + RESULT_BYTES_PER_PIXEL[self.spec.task]
+            return result * ASSUMED_PIXELS
+        per_worker = PICTURES_PER_WORKER * 3 + result
         return self.hardware.cpu.cores * per_worker * ASSUMED_PIXELS
 
 
@@ -155,7 +154,7 @@ def planner_here(
     budget_bytes: int | None = None,
     objective: Objective = "throughput",
     *,
-    beside: Plan | None = None,
+    beside: Sequence[Plan] = (),
 ) -> InferencePlanner:
     """The planner of one model on this machine.
 
@@ -164,7 +163,7 @@ def planner_here(
         device: torch device string; None: the first accelerator, else the CPU.
         budget_bytes: for the whole process; None: what is free.
         objective: what batches are planned for.
-        beside: plan of a network that is on the same device at the same time.
+        beside: plans of networks that are on the same device at the same time.
 
     Raises:
         UsageError: there is no such device.
@@ -179,7 +178,7 @@ def planner_here(
         objective=objective,
         calibration=load_calibration(place.name),
         calls_at_once=hardware.cpu.cores if one_core_each(spec, place.device) else 1,
-        beside_bytes=0 if beside is None else _of_network(beside.breakdown),
+        beside_bytes=sum(_of_network(plan.breakdown) for plan in beside),
     )
 
 

@@ -26,25 +26,19 @@ from vitruvian.media.video.camera import camera_name
 from vitruvian.media.video.values import Span
 from vitruvian.models.weight_files import sha256_of
 from vitruvian.network_stage import Finished, Timings
-from vitruvian.predict import Model, RegionsOf, Road
+from vitruvian.picture_cameras import PictureCameras
+from vitruvian.predict import Model, RegionsOf, Road, camera_of
 from vitruvian.progress import Progress
 from vitruvian.run_document import run_document
-from vitruvian.tasks.base import Result
-from vitruvian.tasks.depth import Depth
-from vitruvian.tasks.features import Features
+from vitruvian.tasks.cameras import CameraWish
 from vitruvian.tasks.labels import keypoint_set
-from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 from vitruvian.tasks.regions import BoxTable, read_boxes
-from vitruvian.tasks.seg import Segmentation
 from vitruvian.videos.jobs import VideoJobs
 from vitruvian.videos.streams import stamp_of
 from vitruvian.videos.wish import FRAME_RATE, LINES, VideoWish, formats_of, is_video_entry
 
 RUN_FILE = "run.json"
-
-RESULT_KINDS: dict[str, type[Result]] = {kind.kind: kind for kind in (Pose, Segmentation, Depth, Normals, Features)}
-"""Result type of each task; knows its formats."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +67,8 @@ class Job:
     """Follow persons over a video."""
     smooth: bool = False
     """Steady results over a video; persons are followed for it."""
+    cameras: CameraWish = field(default_factory=CameraWish)
+    """What is known of the cameras behind the inputs, for models that measure in metres."""
 
 
 def run_job(
@@ -92,8 +88,9 @@ def run_job(
     """
     formats = _formats(model, job)
     check_job(job)
-    _check_followed(model, job)
+    _check_persons(model, job)
     boxes = read_boxes(job.boxes) if job.boxes else None
+    cameras = camera_of(model, job.cameras)
     with ExitStack() as stack:
         identity = _identity(model, job, formats)
         ledger = stack.enter_context(Ledger.open(job.out, mode=job.mode, run=identity))
@@ -111,10 +108,10 @@ def run_job(
             on_progress(progress)
 
         timings = Timings(watch=watch)
-        road = Road(model=model, regions_of=_regions_of(boxes), flip_test=job.flip_test, timings=timings)
+        road = _road(model, job, boxes, timings, cameras)
         frames = VideoJobs(
             model=model,
-            wish=_wish(job, boxes),
+            wish=_wish(job, formats, boxes, cameras),
             out=job.out,
             identity=identity,
             ledger=ledger,
@@ -131,10 +128,28 @@ def run_job(
         finally:
             ledger.announce(RUN_FILE)
             progress.decisions = road.decisions()
+            progress.warnings += _warnings(road)
             document = run_document(road, _options(job, formats), progress, ledger.notes)
             write_json_atomic(job.out / RUN_FILE, document)
         _learn(road, watch.peak_bytes)
     return progress
+
+
+def _road(model: Model, job: Job, boxes: BoxTable | None, timings: Timings, cameras: PictureCameras | None) -> Road:
+    """Of the pictures."""
+    return Road(
+        model=model,
+        regions_of=_regions_of(boxes),
+        flip_test=job.flip_test,
+        timings=timings,
+        camera_of=cameras,
+    )
+
+
+def _warnings(road: Road) -> list[str]:
+    """What a user must know about the results."""
+    warning = road.camera_of.warning() if road.camera_of else None
+    return [] if warning is None else [warning]
 
 
 def check_job(job: Job) -> None:
@@ -151,8 +166,13 @@ def check_job(job: Job) -> None:
         _check_camera(job)
 
 
-def _check_followed(model: Model, job: Job) -> None:
-    """Nobody can be followed where nobody is looked for."""
+def _check_persons(model: Model, job: Job) -> None:
+    """Some networks do not look at persons, and nobody can be followed where nobody is looked for."""
+    if job.boxes is not None and not model.spec.family.person_wise:
+        raise UsageError(
+            f"got --boxes for {model.spec.name}; expected none: it looks at whole pictures; leave them out, or name a "
+            "sapiens model"
+        )
     if model.finder is None and job.boxes is None and (job.track or (job.smooth and model.task.name == "pose")):
         option = "--track" if job.track else "--smooth"
         raise UsageError(
@@ -254,12 +274,19 @@ def _identity(model: Model, job: Job, formats: Sequence[str]) -> dict[str, Any]:
         options |= {"track": job.track, "smooth": job.smooth, "span": asdict(job.span)}
     if job.convention:
         options["convention"] = job.convention
+    if model.measures:
+        spec = (model.scaler or model).spec
+        options["cameras"] = job.cameras.document()
+        options["canvas"] = [list(spec.input_hw), spec.fit]
+    if model.scaler is not None:
+        scaler = model.scaler
+        options["metric_from"] = [scaler.spec.name, scaler.provenance.weights_sha256, str(scaler.precision)]
     return {"model": model.spec.name, "weights_sha256": model.provenance.weights_sha256, "options": options}
 
 
 def _formats(model: Model, job: Job) -> tuple[str, ...]:
-    kind = RESULT_KINDS[model.task.name]
-    formats = job.formats or kind.default_formats
+    kind = model.task.result
+    formats = tuple(kind.format_aliases.get(name, name) for name in job.formats) or kind.default_formats
     known = (*kind.formats, LINES)
     unknown = [name for name in formats if name not in known]
     if unknown:
@@ -301,10 +328,10 @@ def _listed(job: Job, formats: Sequence[str]) -> tuple[list[Entry | Failure], li
     return pictures, videos
 
 
-def _wish(job: Job, boxes: BoxTable | None) -> VideoWish:
+def _wish(job: Job, formats: Sequence[str], boxes: BoxTable | None, cameras: PictureCameras | None) -> VideoWish:
     """What a job wants of every video."""
     return VideoWish(
-        formats=formats_of(job.formats),
+        formats=formats_of(formats if job.formats else ()),
         span=job.span,
         track=job.track or job.smooth,
         smooth=job.smooth,
@@ -312,6 +339,7 @@ def _wish(job: Job, boxes: BoxTable | None) -> VideoWish:
         frame_rate=job.frame_rate,
         boxes=boxes,
         flip_test=job.flip_test,
+        cameras=cameras,
     )
 
 

@@ -52,6 +52,14 @@ LICENCES = {
             url="https://www.apache.org/licenses/LICENSE-2.0",
             must_be_accepted=False,
         ),
+        Licence(
+            id="bsd-2-clause",
+            name="BSD 2-Clause License",
+            meaning="any use, with the copyright notice kept; it is that of the code, nothing separate is said of the "
+            "weights",
+            url="https://opensource.org/license/bsd-2-clause",
+            must_be_accepted=False,
+        ),
     )
 }
 

@@ -11,7 +11,6 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import get_args
 
 import torch
 from torch import nn
@@ -19,7 +18,6 @@ from torch import nn
 from vitruvian import weights, zoo
 from vitruvian.compiled_loading import (
     CompiledNetwork,
-    Rebuild,
     Source,
     artefact_source,
     check_rebuild,
@@ -28,14 +26,14 @@ from vitruvian.compiled_loading import (
 )
 from vitruvian.errors import DoesNotFitError, UsageError
 from vitruvian.fit.decisions import Decision
-from vitruvian.fit.knee import Aim
-from vitruvian.fit.plan_values import Objective, Plan
+from vitruvian.fit.plan_values import Plan
 from vitruvian.fit.precision import Precision, check_dtype, compute_types
-from vitruvian.fit.quality import Quality, check_quality
-from vitruvian.hardware import Dtype, format_bytes, free_caches, large_blocks_apart, out_of_memory, parse_size
+from vitruvian.fit.quality import check_quality
+from vitruvian.hardware import format_bytes, free_caches, large_blocks_apart, out_of_memory, parse_size
 from vitruvian.inference_plan import InferencePlanner, planner_here
+from vitruvian.load_wish import Wish, check_objective
 from vitruvian.precision_choice import PrecisionChooser, apply_plan
-from vitruvian.predict import DETECTOR, Model
+from vitruvian.predict import DETECTOR, METRIC, Model
 from vitruvian.running.engine import values_not_finite
 from vitruvian.running.guard import MemoryGuard
 from vitruvian.running.runner import Runner
@@ -45,35 +43,6 @@ AUTO, NONE = "auto", "none"
 
 PERSON_WISE: tuple[zoo.TaskName, ...] = ("pose", "seg", "depth", "normal")
 """Tasks that can look at one person at a time; pose does unless told otherwise, the others when a detector is named."""
-
-DETECTOR_BATCH = 8
-"""Pictures per call of a detector: it is fast beside what follows, and whole pictures wait for its batch to fill."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Wish:
-    """What a user insists on; None leaves it to the plan."""
-
-    device: str | None = None
-    dtype: Dtype | None = None
-    quality: Quality = "balanced"
-    budget_bytes: int | None = None
-    micro_batch: int | None = None
-    objective: Objective = "throughput"
-    max_latency_ms: float | None = None
-    whole_if_nobody: bool = False
-    trust: bool = False
-    rebuild: Rebuild = "auto"
-
-    @property
-    def of_detector(self) -> Wish:
-        """What that means for a detector: its compute type is its own choice, its batch is known to do."""
-        return replace(self, dtype=None, micro_batch=DETECTOR_BATCH, objective="throughput", max_latency_ms=None)
-
-    @property
-    def aim(self) -> Aim | None:
-        """What the batch is chosen for while running; None: the user chose it."""
-        return None if self.micro_batch else Aim(objective=self.objective, max_latency_ms=self.max_latency_ms)
 
 
 def load(
@@ -91,6 +60,8 @@ def load(
     whole_if_nobody: bool = False,
     trust: bool = False,
     rebuild: str = "auto",
+    canvas: zoo.CanvasWish | None = None,
+    metric_from: str | Path | None = None,
     accept_licence: Collection[str] = (),
     ask: Callable[[str], bool] | None = None,
     report: Callable[[str], None] = lambda line: None,
@@ -105,21 +76,20 @@ def load(
         budget: bytes or text such as `12GB` that the whole process may take; None: what is free. Planned with, not
             enforced: `vitruvian.hardware.limit_memory` does that.
         micro_batch: crops per network call; None: measured while running.
-        objective: throughput, or latency.
-        max_latency_ms: longest network call.
+        objective: throughput or latency; `max_latency_ms`: longest network call.
         random_weights: noise instead of the published weights, for measurements.
         detector: what finds the persons that the model looks at one by one: a name or a file; `auto`: the embedded
             one for pose, nothing for other tasks, which then look at whole pictures; `none`: whole pictures.
         whole_if_nobody: look at the whole picture where the detector finds nobody.
+        metric_from: metric network that gives the model's relative depth its metres; `canvas` is then its.
         trust: run the code of an artefact that was not made on this machine.
         rebuild: what to do with an artefact made for another machine: auto exports its weights again, never refuses.
-        accept_licence: licences that were read and accepted.
-        ask: asks a person about a licence.
+        canvas: how pictures are laid out, where the network leaves a choice; None: as published.
+        accept_licence, ask: licences that were read and accepted, and who is asked about others.
         report: hears what takes time.
 
     Raises:
-        UsageError: unknown name, device, path or option.
-        RefusedError: licence not accepted, or weights that do not belong to the network.
+        UsageError: an unknown name or option; RefusedError: licence not accepted, or weights of another network.
         DoesNotFitError: not even one picture fits the memory, or the download the disk.
     """
     wish = Wish(
@@ -128,29 +98,45 @@ def load(
         quality=check_quality(quality),
         budget_bytes=parse_size(budget) if isinstance(budget, str) else budget,
         micro_batch=micro_batch,
-        objective=_check_objective(objective),
+        objective=check_objective(objective),
         max_latency_ms=max_latency_ms,
         whole_if_nobody=whole_if_nobody,
         trust=trust,
         rebuild=check_rebuild(rebuild),
+        canvas=canvas or zoo.CanvasWish(),
     )
     access = _Access(accept_licence=accept_licence, ask=ask, report=report)
-    return _load_with_finder(name, wish, access, detector, random_weights=random_weights)
-
-
-def _load_with_finder(
-    name: str | Path, wish: Wish, access: _Access, detector: str | Path, *, random_weights: bool
-) -> Model:
-    """The model, and before it the detector that it needs."""
     source = _artefact(name, wish, access)
-    detector_name = _detector_of(source.spec if source else weights.spec_of(name), detector)
-    finder = None
-    if detector_name is not None:
-        of_detector = wish.of_detector
-        detecting = _artefact(detector_name, of_detector, access)
-        _check_detects(detecting.spec if detecting else weights.spec_of(detector_name))
-        finder = _load(detector_name, of_detector, access, source=detecting)
-    return _load(name, wish, access, random_weights=random_weights, finder=finder, source=source)
+    spec = source.spec if source else weights.spec_of(name)
+    finder = _finder(spec, detector, wish, access)
+    scaler = None if metric_from is None else _scaler(spec, metric_from, wish, access)
+    if scaler is not None:
+        wish = replace(wish, canvas=zoo.CanvasWish())
+    return _load(name, wish, access, random_weights=random_weights, finder=finder, scaler=scaler, source=source)
+
+
+def _finder(spec: zoo.ModelSpec, detector: str | Path, wish: Wish, access: _Access) -> Model | None:
+    """The detector that goes before a model; None: it looks at whole pictures."""
+    name = _detector_of(spec, detector)
+    if name is None:
+        return None
+    of_detector = wish.of_detector
+    source = _artefact(name, of_detector, access)
+    _check_detects(source.spec if source else weights.spec_of(name))
+    return _load(name, of_detector, access, source=source)
+
+
+def _scaler(spec: zoo.ModelSpec, metric_from: str | Path, wish: Wish, access: _Access) -> Model:
+    """The metric network behind a model of relative depth."""
+    wish = wish.of_scaler
+    source = _artefact(metric_from, wish, access)
+    metric = source.spec if source else weights.spec_of(metric_from)
+    if spec.task != "depth" or spec.make_task().result.measures or not metric.make_task().result.measures:
+        raise UsageError(
+            f"got {metric.name} ({metric.task}) to give {spec.name} ({spec.task}) its metres; expected a metric3d "
+            "model for a model of relative depth such as sapiens-depth-1b; leave --metric-from out, or name others"
+        )
+    return _load(metric_from, wish, access, source=source)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -184,20 +170,27 @@ def _load(
     *,
     random_weights: bool = False,
     finder: Model | None = None,
+    scaler: Model | None = None,
     source: Source | None = None,
 ) -> Model:
-    """One model, beside the detector that goes before it."""
+    """One model, beside the others of its road."""
     if random_weights and source is not None:
         raise UsageError(
             f"got random weights for the artefact {source.folder.name}; expected none: its weights are part of it; "
             "leave them out, or export the model with --random-weights"
         )
-    spec, report = source.spec if source else weights.spec_of(name), access.report
+    if source is not None and wish.canvas != zoo.CanvasWish():
+        raise UsageError(
+            f"got a canvas for the artefact {source.folder.name}; expected none: it is part of it; leave it out, or "
+            "export again with --size"
+        )
+    spec, report = source.spec if source else wish.canvas.applied(weights.spec_of(name)), access.report
     device = (source.device if source else None) or wish.device
     free_choice = "throughput" if wish.micro_batch else wish.objective
-    planner = planner_here(spec, device, wish.budget_bytes, free_choice, beside=finder.plan if finder else None)
+    beside = [other.plan for other in (finder, scaler) if other is not None and other.plan is not None]
+    planner = planner_here(spec, device, wish.budget_bytes, free_choice, beside=beside)
     if source is not None and source.manifest.backend != "eager":
-        return _compiled(source, wish, planner, report, finder)
+        return replace(_compiled(source, wish, planner, report, finder), scaler=scaler)
     _refuse_what_does_not_fit(planner, wish)
     if source is not None:
         found, wish = source.checked_weights(), _as_exported(source, wish, planner)
@@ -205,11 +198,12 @@ def _load(
         found = weights.random_weights(str(name))
     else:
         found = weights.find_weights(name, accept_licence=access.accept_licence, ask=access.ask, report=report)
+    if source is None:
+        found = replace(found, spec=wish.canvas.applied(found.spec))
     torch.set_num_threads(planner.hardware.cpu.cores)
     model = _Loader(wish=wish, planner=planner, found=found, report=report, finder=finder).model()
-    if source is None:
-        return model
-    return replace(model, loading_decisions=(*source.decisions, *model.loading_decisions))
+    decisions = (*(source.decisions if source else ()), *model.loading_decisions, *_scaler_decisions(scaler))
+    return replace(model, scaler=scaler, loading_decisions=decisions)
 
 
 def _as_exported(source: Source, wish: Wish, planner: InferencePlanner) -> Wish:
@@ -356,6 +350,17 @@ def _finder_decisions(finder: Model | None) -> tuple[Decision, ...]:
     return (name, *(replace(one, what=f"{DETECTOR}{one.what}") for one in inner if one.what == "dtype"))
 
 
+def _scaler_decisions(scaler: Model | None) -> tuple[Decision, ...]:
+    """Which metric network, and in what it computes."""
+    if scaler is None:
+        return ()
+    name = Decision(what="metric_from", value=scaler.spec.name, because="relative depth has no metres of its own")
+    return (
+        name,
+        *(replace(one, what=f"{METRIC}{one.what}") for one in scaler.loading_decisions if one.what == "dtype"),
+    )
+
+
 def _batch(plan: Plan, wish: Wish) -> tuple[int, tuple[Decision, ...]]:
     planned, asked = plan.knobs.micro_batch, wish.micro_batch
     if asked is None or asked <= planned:
@@ -372,9 +377,10 @@ def _detector_of(spec: zoo.ModelSpec, detector: str | Path) -> str | Path | None
     """
     if detector == NONE or (detector == AUTO and spec.task != "pose"):
         return None
-    if spec.task not in PERSON_WISE:
+    if spec.task not in PERSON_WISE or not spec.family.person_wise:
         raise UsageError(
-            f"got a detector for {spec.name} ({spec.task}); expected a model of {', '.join(PERSON_WISE)}; leave it out"
+            f"got a detector for {spec.name} ({spec.task}); expected a model of {', '.join(PERSON_WISE)} that looks at "
+            "persons; leave it out, or name a sapiens model"
         )
     return zoo.DEFAULT_MODELS["detect"] if detector == AUTO else detector
 
@@ -403,10 +409,3 @@ def _of_memory(plan: Plan) -> tuple[Decision, ...]:
         for decision in plan.decisions
         if decision.what not in ("device", "dtype")
     )
-
-
-def _check_objective(name: str) -> Objective:
-    for objective in get_args(Objective):
-        if objective == name:
-            return objective
-    raise UsageError(f"got --objective {name}; expected one of {', '.join(get_args(Objective))}")

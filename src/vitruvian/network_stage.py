@@ -28,6 +28,7 @@ from vitruvian.media.sinks import FolderSink
 from vitruvian.running.engine import Engine, NonFinite, Row
 from vitruvian.stages import ordered_map
 from vitruvian.tasks.base import Gathering, Geometry, Origin, Provenance, Region, Result, Sink, Task
+from vitruvian.tasks.cameras import Camera
 
 Results = Sequence[Result]
 T = TypeVar("T")
@@ -140,6 +141,8 @@ class NetworkStage:
     """Whether micro-batches run beside each other in the pool."""
     name: str = ""
     """Put before the names of steps in timings, where a road has several networks."""
+    camera_of: Callable[[Item], Camera] | None = None
+    """The camera behind a picture; None: the task needs none."""
 
     def run(self, stream: Iterator[Asked | Failure]) -> Iterator[Finished | Failure]:
         """Results of every picture, in order."""
@@ -175,6 +178,8 @@ class NetworkStage:
             for place, region in enumerate(part.regions, part.first):
                 try:
                     pixels_HW3, geometry = self.task.prepare(picture.item.image_HW3, region)
+                    if self.camera_of is not None:
+                        geometry = replace(geometry, camera=self.camera_of(picture.item))
                 except InputError as error:
                     picture.failure = _failure(picture.item, str(error))
                     break

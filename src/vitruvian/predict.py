@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from vitruvian import zoo
-from vitruvian.errors import InputError
+from vitruvian.errors import InputError, UsageError
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.footprint.values import Breakdown
 from vitruvian.fit.knee import Aim
@@ -32,11 +32,14 @@ from vitruvian.inference_plan import one_core_each
 from vitruvian.media.items import Entry, Failure, Item
 from vitruvian.media.listing import list_inputs
 from vitruvian.media.read_ahead import read_ahead
+from vitruvian.metric_scaling import scaled
 from vitruvian.network_stage import Asked, Finished, NetworkStage, Timings, past_failures
+from vitruvian.picture_cameras import PictureCameras
 from vitruvian.running.engine import Engine, values_not_finite
 from vitruvian.running.runner import Runner, averaging
 from vitruvian.stages import ordered_map
 from vitruvian.tasks.base import Provenance, Region, Result, Task
+from vitruvian.tasks.cameras import CameraWish
 from vitruvian.tasks.detect import Detections
 
 Inputs = str | Path | np.ndarray | Sequence[str | Path | np.ndarray]
@@ -47,6 +50,9 @@ T = TypeVar("T")
 AHEAD_PER_WORKER = 3
 """Pictures in flight per thread; two hide the network's time, the third evens out picture sizes."""
 
+METRIC = "metric "
+"""Before the names of the metric network's steps in timings."""
+
 DETECTOR = "detector "
 """Before the names of the detector's steps in timings."""
 
@@ -54,6 +60,23 @@ DETECTOR = "detector "
 def whole_picture(item: Item) -> Sequence[Region | None]:
     """The picture itself, as one region."""
     return (None,)
+
+
+def camera_of(model: Model, cameras: CameraWish) -> PictureCameras | None:
+    """How a run finds the camera behind each picture; None: the model measures nothing in metres.
+
+    Raises:
+        UsageError: something is said about cameras, and the model has no use for it.
+    """
+    if not model.measures:
+        if cameras != CameraWish():
+            raise UsageError(
+                f"got a focal length, a field of view or intrinsics for {model.spec.name}, which measures nothing in "
+                "metres; expected a metric3d model, as --model or --metric-from; name one, or leave them out"
+            )
+        return None
+
+    return PictureCameras(cameras)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +105,8 @@ class Model:
     """Detector that says where persons are; None: the model looks at whole pictures."""
     whole_if_nobody: bool = False
     """Look at the whole picture where the detector finds nobody."""
+    scaler: Model | None = None
+    """Metric network that gives relative depth its metres; None: depth stays as the network gives it."""
 
     @property
     def device(self) -> str:
@@ -97,6 +122,11 @@ class Model:
     def one_core_each(self) -> bool:
         """Whether micro-batches run beside each other, each on one core, instead of one by one on all cores."""
         return one_core_each(self.spec, self.device)
+
+    @property
+    def measures(self) -> bool:
+        """Whether its results are in metres, which need the cameras of the pictures."""
+        return self.task.result.measures or self.scaler is not None
 
     def engine(self, *, flip_test: bool = False) -> Engine:
         """What runs the network safely, for one run."""
@@ -123,17 +153,20 @@ class Model:
         recursive: bool = False,
         regions_of: RegionsOf | None = None,
         flip_test: bool = False,
+        cameras: CameraWish | None = None,
     ) -> Iterator[Result]:
         """Results for a path, folder, pattern, array (uint8 RGB HW3), or a sequence of these, in order.
 
-        `regions_of` says where to look in a picture, instead of the model's detector.
+        `regions_of` says where to look in a picture, instead of the model's detector; `cameras` what is known of the
+        cameras behind the pictures, for models that measure in metres.
 
         Raises:
             InputError: after everything else came out, naming the inputs that could not be used.
         """
         several = [inputs] if isinstance(inputs, (str, Path, np.ndarray)) else list(inputs)
         failures = []
-        road = Road(model=self, regions_of=regions_of, flip_test=flip_test)
+        of = camera_of(self, cameras or CameraWish())
+        road = Road(model=self, regions_of=regions_of, flip_test=flip_test, camera_of=of)
         for outcome in road.run(list_inputs(several, recursive=recursive), deliver=lambda finished: finished):
             if isinstance(outcome, Failure):
                 failures.append(outcome)
@@ -160,6 +193,8 @@ class Road:
     per_source: Callable[[Finished], Finished] | None = None
     """Sees every finished picture in order; for state that needs order, such as smoothing."""
     timings: Timings = field(default_factory=Timings)
+    camera_of: PictureCameras | None = None
+    """The camera behind each picture, for models that measure in metres."""
     ahead: int | None = None
     """Pictures that may be on their way through each step, for streams where an old picture is worth nothing; None: as
     many as keep everything busy."""
@@ -178,11 +213,20 @@ class Road:
         finder = None if self.regions_of else self.model.finder
         return finder.engine() if finder else None
 
+    @cached_property
+    def scaler_engine(self) -> Engine | None:
+        """Runs the metric network, where there is one."""
+        return self.model.scaler.engine() if self.model.scaler else None
+
     def decisions(self) -> tuple[Decision, ...]:
         """What was chosen and what happened while running."""
-        found = self.finder_engine.decisions() if self.finder_engine else ()
-        renamed = (replace(decision, what=f"{DETECTOR}{decision.what}") for decision in found)
-        return (*renamed, *self.engine.decisions())
+        renamed = [
+            replace(decision, what=f"{prefix}{decision.what}")
+            for prefix, engine in ((DETECTOR, self.finder_engine), (METRIC, self.scaler_engine))
+            for decision in (engine.decisions() if engine else ())
+        ]
+        cameras = self.camera_of.decision() if self.camera_of else None
+        return (*renamed, *self.engine.decisions(), *(() if cameras is None else (cameras,)))
 
     def run(self, entries: Iterable[Entry | Failure], deliver: Callable[[Finished], T]) -> Iterator[T | Failure]:
         """Yield `deliver(finished)` (called in a thread) or a `Failure` per input, in order."""
@@ -198,6 +242,9 @@ class Road:
         with ThreadPoolExecutor(workers, initializer=_single_threaded) as pool:
             asked = self._asked(self._timed("read", items), pool, workers, ahead)
             finished = self._stage(self.model, self.engine, pool, workers, ahead).run(asked)
+            if self.model.scaler is not None and self.scaler_engine is not None:
+                metric = self._stage(self.model.scaler, self.scaler_engine, pool, workers, ahead, METRIC)
+                finished = scaled(finished, metric.run)
             in_order = map(past_failures(self.per_source), finished) if self.per_source else finished
             guarded = past_failures(lambda done: self.engine.guarded("saving one picture", deliver, done))
             yield from ordered_map(guarded, in_order, pool, ahead=ahead)
@@ -215,6 +262,7 @@ class Road:
             ahead=ahead,
             one_core_each=model.one_core_each,
             name=name,
+            camera_of=self.camera_of if model.task.result.measures else None,
         )
 
     def _asked(

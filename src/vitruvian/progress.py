@@ -48,6 +48,8 @@ class Progress:
     """What became of each video, for `run.json`."""
     decisions: tuple[Decision, ...] = ()
     """What was chosen and what happened while running; complete at the end."""
+    warnings: list[str] = field(default_factory=list)
+    """What a user must know about the results."""
     started: float = field(default_factory=time.perf_counter)
     videos_started: float | None = None
     """When the first video began: pictures come first."""

@@ -36,7 +36,7 @@ def run_document(road: Road, options: Mapping[str, Any], progress: Progress, not
         "decisions": [decision.to_json() for decision in (*model.loading_decisions, *progress.decisions)],
         "plan": _planned(model),
         "memory": _measured(road),
-        "notes": [*model.notes, *notes],
+        "notes": [*model.notes, *notes, *progress.warnings],
         "options": dict(options),
         "inputs": {
             "total": progress.total,

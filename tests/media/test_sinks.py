@@ -101,6 +101,32 @@ def test_exr(tmp_path: Path) -> None:
     assert read_about(tmp_path / "a.jpg.normal.exr") == ABOUT
 
 
+@pytest.mark.parametrize(("suffix", "first_bytes"), [("points.ply", b"ply\nformat binary"), ("points.glb", b"glTF")])
+def test_points_in_the_format_of_their_ending(sink: ItemSink, tmp_path: Path, suffix: str, first_bytes: bytes) -> None:
+    points, colours = RANDOM.random((7, 3), np.float32), RANDOM.integers(0, 256, (7, 3)).astype(np.uint8)
+    sink.write_points(suffix, points, colours, ABOUT)
+    assert sink.written == [f"sub/a.jpg.{suffix}"]
+    assert os.listdir(tmp_path / "out" / "sub") == [f"a.jpg.{suffix}"]
+    data = (tmp_path / "out" / sink.written[0]).read_bytes()
+    assert data.startswith(first_bytes)
+    assert b"sapiens-seg-1b" in data
+
+
+@pytest.mark.parametrize("suffix", ["points.obj", "points.PLY", "ply", "points.ply.gz"])
+def test_points_of_unknown_formats_are_refused(sink: ItemSink, tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(ValueError, match=r"\.ply or \.glb"):
+        sink.write_points(suffix, np.zeros((1, 3), np.float32), np.zeros((1, 3), np.uint8), ABOUT)
+    assert not (tmp_path / "out").exists()
+
+
+def test_points_that_cannot_be_written_leave_nothing(tmp_path: Path) -> None:
+    heard: list[str] = []
+    sink = FolderSink(tmp_path, (), announce=heard.append).item("a.jpg")
+    with pytest.raises(ValueError, match="finite"):
+        sink.write_points("points.ply", np.full((1, 3), np.nan, np.float32), np.zeros((1, 3), np.uint8), ABOUT)
+    assert (heard, sink.written, os.listdir(tmp_path)) == ([], [], [])
+
+
 def test_a_missing_package_is_named_before_work_starts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r'pip install "vitruvian\[exr\]"'):

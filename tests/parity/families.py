@@ -27,14 +27,19 @@ class Case:
         return f"{self.family}/{self.name}"
 
 
-NOT_BUILT = ("sapiens2", "mimicmotion")
+NOT_BUILT = ("sapiens2",)
 
 
 def cases_under(golden: Path) -> list[Case]:
     """All cases of a golden folder: one sub-folder a family, or one family's folder itself."""
-    from parity import legacy, metric3d, sapiens
+    from parity import legacy, metric3d, mimicmotion, sapiens
 
-    discoverers = {"sapiens": sapiens.discover, "metric3d": metric3d.discover, "legacy": legacy.discover}
+    discoverers = {
+        "sapiens": sapiens.discover,
+        "metric3d": metric3d.discover,
+        "mimicmotion": mimicmotion.discover,
+        "legacy": legacy.discover,
+    }
     known = {*discoverers, *NOT_BUILT}
     folders = [golden] if golden.name in known else sorted(path for path in golden.iterdir() if path.is_dir())
     cases: list[Case] = []

@@ -1,6 +1,6 @@
 """Golden cases of the Metric3D networks: whole passes with every tensor on the way, and the position table.
 
-`final_metric_depth` and the cases of preparing, finishing and measuring belong to the task and are skipped by name.
+Preparing and finishing are checked in `metric3d_tasks`, measures in `metric3d_measures`.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from parity import metric3d_tasks
 from parity.families import Case
+from parity.metric3d_measures import check_measures
 from parity.sapiens import assert_close, weights_of
 from tolerances import (
     METRIC_DEPTH_M,
@@ -150,10 +151,9 @@ def network_of(document: Mapping[str, Any], tensors: Tensors) -> Metric3dNetwork
 
 def _compare(document: Mapping[str, Any], tensors: Tensors, found: Mapping[str, Tensor]) -> None:
     expected = {key.removeprefix("out/"): value for key, value in tensors.items() if key.startswith("out/")}
-    assert expected.keys() - found.keys() == {"final_metric_depth"}
+    found = {**found, "final_metric_depth": metric3d_tasks.final_metric_depth(document, found["prediction"])}
+    assert not expected.keys() - found.keys()
     for name, value in expected.items():
-        if name == "final_metric_depth":
-            continue
         steps = [int(part.strip(" :")) for part in document["subsampled"].get(name, "[]")[1:-1].split(",")[1:]]
         thinned = found[name][(slice(None), *(slice(None, None, step) for step in steps))]
         try:
@@ -165,7 +165,7 @@ def _compare(document: Mapping[str, Any], tensors: Tensors, found: Mapping[str, 
 def _tolerance(name: str) -> float:
     if name.startswith(("encoder.", "context.")):
         return METRIC_ENCODER_ABS
-    if name in ("prediction", "residual.in_depth_quarter") or name.endswith("depth_up"):
+    if name in ("prediction", "final_metric_depth", "residual.in_depth_quarter") or name.endswith("depth_up"):
         return METRIC_DEPTH_M
     if name in ("confidence", "prediction_normal"):
         return METRIC_NORMALS_ABS
@@ -260,10 +260,6 @@ def _check_position_table(document: dict[str, Any], tensors: Tensors) -> None:
         assert_close(encoder.position_table((rows, columns)), tensors[key], POSITION_TABLE_ABS)
 
 
-def _of_the_task(document: dict[str, Any], tensors: Tensors) -> None:
-    pytest.skip("the metric depth task is not built yet")
-
-
 CHECKS: dict[str, Callable[[dict[str, Any], Tensors], None]] = {
     "vit_tiny_raft": _check_vit,
     "vit_taps_swiglu_raft": _check_vit,
@@ -272,7 +268,7 @@ CHECKS: dict[str, Callable[[dict[str, Any], Tensors], None]] = {
     "convnext_tiny_like": _check_convnext,
     "convnext_tiny_real_dims": _check_convnext,
     "pos_embed_resize": _check_position_table,
-    "preprocess": _of_the_task,
-    "postprocess": _of_the_task,
-    "metrics": _of_the_task,
+    "preprocess": metric3d_tasks.check_preprocess,
+    "postprocess": metric3d_tasks.check_postprocess,
+    "metrics": check_measures,
 }

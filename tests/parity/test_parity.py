@@ -22,8 +22,8 @@ def test_a_file_nobody_claims_fails(tmp_path: Path) -> None:
 
 
 def test_a_family_not_built_yet_is_skipped_by_name(tmp_path: Path) -> None:
-    (tmp_path / "mimicmotion").mkdir()
+    (tmp_path / "sapiens2").mkdir()
     (case,) = cases_under(tmp_path)
-    assert case.id == "mimicmotion/all"
-    with pytest.raises(pytest.skip.Exception, match="mimicmotion"):
+    assert case.id == "sapiens2/all"
+    with pytest.raises(pytest.skip.Exception, match="sapiens2"):
         case.check()

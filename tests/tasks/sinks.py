@@ -45,3 +45,8 @@ class KeepingSink:
 
     def write_picture(self, suffix: str, image_HW3: np.ndarray, about: Mapping[str, Any]) -> None:
         self.files[suffix] = (image_HW3, about)
+
+    def write_points(
+        self, suffix: str, points_N3: np.ndarray, colours_N3: np.ndarray, about: Mapping[str, Any]
+    ) -> None:
+        self.files[suffix] = ((points_N3, colours_N3), about)

@@ -9,13 +9,28 @@ from typing import Annotated
 import typer
 
 from vitruvian import __version__
-from vitruvian.cli import bench, cache, data, demo, doctor, eval, export, finetune, import_, models, plan, run, verify
+from vitruvian.cli import (
+    bench,
+    cache,
+    data,
+    demo,
+    depth,
+    doctor,
+    eval,
+    export,
+    finetune,
+    import_,
+    models,
+    plan,
+    run,
+    verify,
+)
 from vitruvian.errors import EXIT_OK, VitruvianError
 from vitruvian.media.names import printable
 
 app = typer.Typer(
     name="vitruvian",
-    help="Dense vision models of people: pose, body parts, depth and normals on the machine you have.",
+    help="Dense vision models of people and scenes: pose, body parts, depth and normals on the machine you have.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -25,7 +40,7 @@ app.add_typer(demo.app, name="demo")
 app.command()(doctor.doctor)
 app.command()(run.pose)
 app.command()(run.seg)
-app.command()(run.depth)
+app.command()(depth.depth)
 app.command()(run.normal)
 app.command()(run.features)
 app.command()(models.models)

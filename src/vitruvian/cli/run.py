@@ -27,6 +27,7 @@ from vitruvian.errors import EXIT_OK, InputError, InterruptedRunError, UsageErro
 if TYPE_CHECKING:
     from vitruvian.jobs import Job
     from vitruvian.predict import Model
+    from vitruvian.tasks.cameras import CameraWish
     from vitruvian.zoo import TaskName
 
 Inputs = Annotated[
@@ -135,6 +136,12 @@ class Options:
     camera: str | None = None
     trust: bool = False
     rebuild: str = "auto"
+    focal_px: float | None = None
+    fov_deg: float | None = None
+    intrinsics: Path | None = None
+    canvas: str | None = None
+    tokens: int | None = None
+    metric_from: str | None = None
 
 
 def pose(
@@ -172,7 +179,7 @@ def pose(
     quiet: Quiet = False,
 ) -> None:
     """Keypoints of every person: JSON, CSV, COCO and OpenPose files, drawings."""
-    _run("pose", Options(**locals()))
+    run_verb("pose", Options(**locals()))
 
 
 def _dense_verb(task: TaskName, description: str) -> Callable[..., None]:
@@ -209,21 +216,19 @@ def _dense_verb(task: TaskName, description: str) -> Callable[..., None]:
         json: Json = False,
         quiet: Quiet = False,
     ) -> None:
-        _run(task, Options(**{name: value for name, value in locals().items() if name != "task"}))
+        run_verb(task, Options(**{name: value for name, value in locals().items() if name != "task"}))
 
     verb.__name__, verb.__doc__ = task, description
     return verb
 
 
 seg = _dense_verb("seg", "Body parts: palette PNG at source size, drawings.")
-depth = _dense_verb(
-    "depth", "Relative depth of persons (0 nearest, larger is farther): float32 NPY, 16-bit PNG, EXR, drawings."
-)
 normal = _dense_verb("normal", "Surface normals: float32 NPY, 16-bit PNG, EXR, drawings.")
 features = _dense_verb("features", "Feature maps of the encoder: float32 NPY (C,h,w).")
 
 
-def _run(task: TaskName, options: Options) -> None:
+def run_verb(task: TaskName, options: Options) -> None:
+    """Run one task over the inputs as typed, and end with its exit code."""
     if options.resume and options.overwrite:
         raise UsageError("got --resume and --overwrite; expected one of them; --resume keeps what matches")
     if options.boxes is not None and options.detector not in ("auto", "none"):
@@ -276,7 +281,7 @@ def _limit(options: Options) -> list[str]:
 def _load(task: TaskName, options: Options) -> Model:
     from vitruvian.cli.screen import ask_on_terminal, say
     from vitruvian.loading import load
-    from vitruvian.zoo import DEFAULT_MODELS
+    from vitruvian.zoo import DEFAULT_MODELS, CanvasWish
 
     model = load(
         options.model or DEFAULT_MODELS[task],
@@ -291,6 +296,8 @@ def _load(task: TaskName, options: Options) -> Model:
         whole_if_nobody=options.whole_image,
         trust=options.trust,
         rebuild=options.rebuild,
+        canvas=CanvasWish(canvas=options.canvas, tokens=options.tokens),
+        metric_from=options.metric_from,
         accept_licence=options.accept_licence or (),
         ask=ask_on_terminal(),
         report=say,
@@ -321,4 +328,13 @@ def _job(options: Options) -> Job:
         frame_rate=options.fps,
         track=options.track,
         smooth=options.smooth,
+        cameras=_cameras(options),
     )
+
+
+def _cameras(options: Options) -> CameraWish:
+    from vitruvian.tasks.cameras import CameraWish
+    from vitruvian.tasks.intrinsics_files import read_intrinsics
+
+    table = None if options.intrinsics is None else read_intrinsics(options.intrinsics)
+    return CameraWish(focal_px=options.focal_px, fov_deg=options.fov_deg, table=table)

@@ -42,7 +42,9 @@ def say(line: str) -> None:
 
 
 def say_failures(progress: Progress) -> None:
-    """Each failed input by name and reason on standard error."""
+    """Each failed input by name and reason on standard error, and what a user must know of the others."""
+    for warning in progress.warnings:
+        print(f"  note: {warning}", file=sys.stderr)
     for failure in progress.failures:
         print(f"  failed {failure.name}: {failure.reason}", file=sys.stderr)
 

@@ -24,6 +24,7 @@ from PIL import Image, ImageFile
 from vitruvian.errors import InputError
 from vitruvian.media.access import said_plainly
 from vitruvian.media.colour import flatten_on_white, upright_rgb
+from vitruvian.media.exif import focal_35mm
 from vitruvian.media.items import Entry, Item
 from vitruvian.media.names import printable
 from vitruvian.media.signatures import SNIFF_BYTES, picture_extension
@@ -105,7 +106,7 @@ def read_picture(entry: Entry, *, max_pixels: int = MAX_PIXELS) -> Item:
         raise InputError("holds nothing to read; expected a path, bytes or an array")
     if not data:
         raise InputError("the file is empty")
-    image_HW3, notes = _decode(data, entry.name.rpartition(".")[2].lower(), max_pixels)
+    image_HW3, focal_mm, notes = _decode(data, entry.name.rpartition(".")[2].lower(), max_pixels)
     return Item(
         name=entry.name,
         index=entry.index,
@@ -114,6 +115,7 @@ def read_picture(entry: Entry, *, max_pixels: int = MAX_PIXELS) -> Item:
         image_HW3=image_HW3,
         size_bytes=len(data),
         modified_ns=modified_ns,
+        focal_35mm=focal_mm,
         notes=notes,
     )
 
@@ -172,7 +174,7 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         )
 
 
-def _decode(data: bytes, extension: str, max_pixels: int) -> tuple[np.ndarray, tuple[str, ...]]:
+def _decode(data: bytes, extension: str, max_pixels: int) -> tuple[np.ndarray, float | None, tuple[str, ...]]:
     opened = _identify(data, extension)
     _check_size(opened.width, opened.height, max_pixels)
     notes: list[str] = []
@@ -187,7 +189,7 @@ def _decode(data: bytes, extension: str, max_pixels: int) -> tuple[np.ndarray, t
     except _DAMAGED as error:
         raise InputError(_damage(opened.format, error)) from None
     _check_size(image_HW3.shape[1], image_HW3.shape[0], max_pixels)
-    return image_HW3, (*notes, *changes)
+    return image_HW3, focal_35mm(opened), (*notes, *changes)
 
 
 def _plain_format(name: str | None) -> str:

@@ -42,7 +42,9 @@ class Item:
     """Encoded size of a file, or the size of an array in memory."""
     modified_ns: int
     """Modification time of a file in ns since 1970; a checksum where there is no file, so that content still tells."""
-    notes: tuple[str, ...]
+    focal_35mm: float | None = None
+    """35 mm equivalent focal length in millimetres, where the file has it."""
+    notes: tuple[str, ...] = ()
     """What was done to the picture that a user may not expect, e.g. `first of several frames`."""
 
 

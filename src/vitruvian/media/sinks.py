@@ -1,7 +1,7 @@
 """Files of results: one folder, one name per input, every file whole and with a description of itself.
 
 In: arrays, documents and pictures from a `Result`. Out: files `<input name>.<suffix>`. The description (`about`) is
-stored inside PNG, JPEG and EXR, and beside the file as `<file>.json` where the format has no place for it.
+stored inside PNG, JPEG, EXR, PLY and glTF, and beside the file as `<file>.json` where the format has no place for it.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import io
 import os
 import re
 from collections.abc import Callable, Collection, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -23,6 +23,7 @@ from vitruvian.media.atomic import replacing, write_atomic
 from vitruvian.media.documents import json_text, write_json_atomic
 from vitruvian.media.names import output_name
 from vitruvian.media.png import encode_png
+from vitruvian.media.point_clouds import encode_glb, encode_ply
 
 JPEG_QUALITY = 92
 ABOUT_KEY = "vitruvian"
@@ -122,6 +123,18 @@ class ItemSink:
         self._end(suffix)
         if not inside:
             self.write_json(f"{suffix}.json", about)
+
+    def write_points(
+        self, suffix: str, points_N3: np.ndarray, colours_N3: np.ndarray, about: Mapping[str, Any]
+    ) -> None:
+        """A point cloud: float32 (N,3) metres in camera axes, uint8 (N,3) sRGB; PLY or binary glTF by the suffix."""
+        encoders = {".ply": encode_ply, ".glb": encode_glb}
+        ending = PurePosixPath(suffix).suffix
+        if ending not in encoders:
+            raise ValueError(f"got the suffix {suffix!r} for points; expected one that ends in .ply or .glb")
+        data = encoders[ending](points_N3, colours_N3, about)
+        write_atomic(self._begin(suffix), data)
+        self._end(suffix)
 
     def _begin(self, suffix: str) -> Path:
         if _SUFFIX.fullmatch(suffix) is None or len(suffix) > _MAX_SUFFIX:

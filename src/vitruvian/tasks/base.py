@@ -5,7 +5,8 @@ picture: `prepare` (host, uint8) -> `network_input` (device) -> network -> `fini
 exportable) -> `finish` (device, source pixels) and gathers the regions of one picture with `gather`.
 """
 
-# Shape suffixes: B regions in a batch, K keypoints, C classes, H W height and width, 3 = RGB, 4 = x0 y0 x1 y1.
+# Shape suffixes: B regions in a batch, K keypoints, C classes, N points, H W height and width, 3 = RGB or x y z,
+# 4 = x0 y0 x1 y1.
 
 from __future__ import annotations
 
@@ -18,6 +19,7 @@ import numpy as np
 from torch import Tensor
 
 from vitruvian.errors import UsageError
+from vitruvian.tasks.cameras import Camera
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,8 +48,8 @@ class Geometry:
     """Width and height of the crop in source pixels."""
     region: Region | None = None
     """The region asked for; None means the whole picture."""
-    focal_px: float | None = None
-    """Focal length of the source camera in pixels, if known."""
+    camera: Camera | None = None
+    """The source camera, for tasks that measure in metres; None: nobody asked for it."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +116,12 @@ class Sink(Protocol):
         """A picture for people to look at: uint8 RGB, may be compressed with loss."""
         ...
 
+    def write_points(
+        self, suffix: str, points_N3: np.ndarray, colours_N3: np.ndarray, about: Mapping[str, Any]
+    ) -> None:
+        """A point cloud, PLY or binary glTF by the suffix's ending: float32 in camera axes, uint8 RGB."""
+        ...
+
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
@@ -125,6 +133,12 @@ class Result:
     """Formats this kind can be saved in."""
     default_formats: ClassVar[tuple[str, ...]]
     """Formats written when none are named."""
+    format_aliases: ClassVar[Mapping[str, str]] = {}
+    """Other names of formats."""
+    measures: ClassVar[bool] = False
+    """Whether it holds metres, which need the camera of the picture."""
+    bytes_per_pixel: ClassVar[int] = 3
+    """What a result at source size takes with its temporaries and its drawing, for plans."""
 
     provenance: Provenance
     origin: Origin | None = None
@@ -183,6 +197,11 @@ class Task(Protocol):
     @property
     def name(self) -> str:
         """pose, seg, depth, normal, features or detect."""
+        ...
+
+    @property
+    def result(self) -> type[Result]:
+        """The kind of its results."""
         ...
 
     @property

@@ -16,8 +16,9 @@ import numpy as np
 from torch import Tensor
 
 from vitruvian.errors import UsageError
-from vitruvian.tasks import codes, drawing, metrics
+from vitruvian.tasks import codes, drawing, metrics, scale_bar
 from vitruvian.tasks.base import Geometry, Provenance, Result, Sink
+from vitruvian.tasks.cameras import Camera
 from vitruvian.tasks.dense import DenseResult, DenseTask, Route, check_array, crop_hw, describe, raw_map, upsample_map
 from vitruvian.tasks.mosaic import Mosaic
 
@@ -32,11 +33,17 @@ class Depth(DenseResult):
     kind: ClassVar[str] = "depth"
     formats: ClassVar[tuple[str, ...]] = ("npy", "png", "exr", "draw")
     default_formats: ClassVar[tuple[str, ...]] = ("npy", "png", "draw")
+    format_aliases: ClassVar[Mapping[str, str]] = {"png16": "png"}
+    bytes_per_pixel: ClassVar[int] = 20
 
     depth_HW: np.ndarray
     """float32; relative (0 nearest .. 1 farthest foreground in training, no bounds) or metres. Not finite: no value."""
     metric: bool = False
     """Whether the unit is metres."""
+    camera: Camera | None = None
+    """What the metres rest on; None: none, or nothing is known about it."""
+    metric_model: str | None = None
+    """The network that the scale came from; None: it is relative, or this network's own."""
 
     __repr__ = describe
 
@@ -47,7 +54,9 @@ class Depth(DenseResult):
         """Model, licence, unit and direction. JSON-able."""
         height, width = self.depth_HW.shape
         unit = METRIC_UNIT if self.metric else RELATIVE_UNIT
-        more = {"unit": unit, "larger": "farther"}
+        more: dict[str, Any] = {"unit": unit, "larger": "farther"}
+        if self.camera is not None:
+            more |= {"metric": self.camera.known, "camera": self.camera.document(), "metric_from": self.metric_model}
         if self.persons is not None and not self.metric:
             more["scale"] = "each person's own: values of different persons cannot be compared"
         return self.about_map((height, width), **more)
@@ -62,6 +71,9 @@ class Depth(DenseResult):
 
     def draw(self) -> np.ndarray:
         """The map in colours, near bright, uint8 RGB (H,W,3)."""
+        if self.metric:
+            assumed = self.camera is not None and not self.camera.known
+            return self.framed(scale_bar.draw_metric_depth(self.depth_HW, not_metric=assumed))
         return self.framed(drawing.draw_depth(self.depth_HW))
 
     def write(self, sink: Sink) -> None:
@@ -84,6 +96,7 @@ class DepthTask(DenseTask):
     """Relative depth of whole pictures or of one person after the other."""
 
     name: ClassVar[str] = "depth"
+    result: ClassVar[type[Result]] = Depth
 
     input_hw: tuple[int, int] = (1024, 768)
     """Canvas height and width the network was made for."""

@@ -115,6 +115,7 @@ class DetectTask:
     """Detection of persons."""
 
     name: ClassVar[str] = "detect"
+    result: ClassVar[type[Result]] = Detections
 
     input_hw: tuple[int, int]
     """Canvas height and width."""

@@ -155,17 +155,35 @@ def _text(canvas: np.ndarray, text: str, origin_xy: tuple[int, int], scale: floa
     cv2.putText(canvas, text, origin_xy, _FONT, scale, _INK, max(1, round(scale * 1.6)), cv2.LINE_AA)
 
 
-def draw_depth(depth_HW: np.ndarray, mask_HW: np.ndarray | None = None) -> np.ndarray:
+def depth_limits(depth_HW: np.ndarray, mask_HW: np.ndarray | None = None) -> tuple[float, float] | None:
+    """Depths of the brightest and the darkest colour: the 1st and 99th percentile of the finite values in the mask.
+
+    So a few stray pixels do not darken the rest. A map of one value gets a range of 1; None where nothing is shown.
+    """
+    shown_HW = _has_depth(depth_HW, mask_HW)
+    if not shown_HW.any():
+        return None
+    low, high = np.percentile(depth_HW[shown_HW], (1, 99)).tolist()
+    return low, high if high > low else low + 1.0
+
+
+def _has_depth(depth_HW: np.ndarray, mask_HW: np.ndarray | None) -> np.ndarray:
+    return np.isfinite(depth_HW) if mask_HW is None else np.isfinite(depth_HW) & (mask_HW > 0)
+
+
+def draw_depth(
+    depth_HW: np.ndarray, mask_HW: np.ndarray | None = None, *, limits: tuple[float, float] | None = None
+) -> np.ndarray:
     """INFERNO colours, near bright, grey where there is no value or outside the mask; uint8 RGB (H,W,3).
 
-    The range is the 1st to 99th percentile of what is shown, so that a few stray pixels do not darken the rest.
+    `limits` are the depths of the brightest and the darkest colour, unless given those of `depth_limits`.
     """
-    shown_HW = np.isfinite(depth_HW) if mask_HW is None else np.isfinite(depth_HW) & (mask_HW > 0)
+    shown_HW = _has_depth(depth_HW, mask_HW)
     canvas = np.full((*depth_HW.shape, 3), NO_VALUE_LEVEL, np.uint8)
-    if not shown_HW.any():
+    limits = depth_limits(depth_HW, mask_HW) if limits is None else limits
+    if limits is None:
         return canvas
-    low, high = np.percentile(depth_HW[shown_HW], (1, 99))
-    span = high - low if high > low else 1.0
+    low, span = np.float64(limits[0]), limits[1] - limits[0]
     for rows in bands(*depth_HW.shape):
         near_HW = 1 - np.clip((np.where(shown_HW[rows], depth_HW[rows], low) - low) / span, 0, 1)
         colour_HW3 = cv2.applyColorMap(np.rint(near_HW * 255).astype(np.uint8), cv2.COLORMAP_INFERNO)

@@ -66,6 +66,7 @@ class FeaturesTask:
     """Features of whole pictures."""
 
     name: ClassVar[str] = "features"
+    result: ClassVar[type[Result]] = Features
 
     input_hw: tuple[int, int] = (1024, 1024)
     """Canvas height and width the encoder was made for."""

@@ -24,6 +24,11 @@ class InsideTask:
         return self.task.name
 
     @property
+    def result(self) -> type[Result]:
+        """The kind of its results."""
+        return self.task.result
+
+    @property
     def input_hw(self) -> tuple[int, int]:
         """Canvas height and width."""
         return self.task.input_hw

@@ -63,6 +63,8 @@ class Normals(DenseResult):
     kind: ClassVar[str] = "normal"
     formats: ClassVar[tuple[str, ...]] = ("npy", "png", "exr", "draw")
     default_formats: ClassVar[tuple[str, ...]] = ("npy", "png", "draw")
+    format_aliases: ClassVar[Mapping[str, str]] = {"png16": "png"}
+    bytes_per_pixel: ClassVar[int] = 44
 
     normals_HW3: np.ndarray
     """float32 x, y, z of unit length (shorter only where the network gave next to nothing). Not finite: no value."""
@@ -115,6 +117,7 @@ class NormalTask(DenseTask):
     """Surface normals of whole pictures or of one person after the other."""
 
     name: ClassVar[str] = "normal"
+    result: ClassVar[type[Result]] = Normals
 
     input_hw: tuple[int, int] = (1024, 768)
     """Canvas height and width the network was made for."""

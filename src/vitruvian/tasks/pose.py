@@ -38,6 +38,7 @@ class Pose(Result):
     kind: ClassVar[str] = "pose"
     formats: ClassVar[tuple[str, ...]] = ("json", "coco", "csv", "openpose", "draw")
     default_formats: ClassVar[tuple[str, ...]] = ("json", "draw")
+    bytes_per_pixel: ClassVar[int] = 6
 
     keypoints_PK2: np.ndarray
     """float32 x, y in source pixels, the centre of the top-left pixel is (0,0); NaN where not valid."""
@@ -163,6 +164,7 @@ class PoseTask:
     """Top-down keypoints: one crop per person; without boxes the whole picture is taken as one person."""
 
     name: ClassVar[str] = "pose"
+    result: ClassVar[type[Result]] = Pose
 
     keypoints: KeypointSet
     """The convention the network was trained for."""

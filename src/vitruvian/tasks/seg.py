@@ -32,6 +32,7 @@ class Segmentation(DenseResult):
     kind: ClassVar[str] = "seg"
     formats: ClassVar[tuple[str, ...]] = ("png", "npy", "draw")
     default_formats: ClassVar[tuple[str, ...]] = ("png", "draw")
+    bytes_per_pixel: ClassVar[int] = 8
 
     labels_HW: np.ndarray
     """uint8 class numbers, 0 is the background."""
@@ -76,6 +77,7 @@ class SegTask(DenseTask):
     """Segmentation of whole pictures or of one person after the other."""
 
     name: ClassVar[str] = "seg"
+    result: ClassVar[type[Result]] = Segmentation
 
     labels: LabelSet
     """The classes the network was trained for."""

@@ -14,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 
 from vitruvian.following.dense_smoothing import DenseSmoother
+from vitruvian.following.scale_alignment import ScaleAligner
 from vitruvian.following.smoothing import KeypointSmoother
 from vitruvian.following.tracker import Tracker, TrackerSettings
 from vitruvian.media.items import Item
@@ -21,6 +22,7 @@ from vitruvian.network_stage import Finished
 from vitruvian.tasks.base import Region, Result
 from vitruvian.tasks.depth import Depth
 from vitruvian.tasks.detect import Detections
+from vitruvian.tasks.metric_result import MetricDepth
 from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 
@@ -42,6 +44,7 @@ class Follower:
         self._smooth = smooth
         self._keypoints = KeypointSmoother()
         self._maps: dict[str, DenseSmoother] = {}
+        self._scale = ScaleAligner()
         self.seen: dict[int, Boxes] = {}
         """Candidates of the frames that are on their way, by frame number; whoever stores them takes them out."""
 
@@ -91,14 +94,27 @@ class Follower:
         if isinstance(result, Depth):
             smoother = self._maps.setdefault("depth", DenseSmoother("values"))
             return replace(result, depth_HW=smoother.update(result.depth_HW, item.image_HW3, item.time_s))
+        if isinstance(result, MetricDepth):
+            return self._steadied_metric(result, item, item.time_s)
         if isinstance(result, Normals):
             smoother = self._maps.setdefault("normal", DenseSmoother("directions"))
             return replace(result, normals_HW3=smoother.update(result.normals_HW3, item.image_HW3, item.time_s))
         return result
 
+    def _steadied_metric(self, result: MetricDepth, item: Item, time_s: float) -> MetricDepth:
+        """One scale over the frames first, then less flicker of single pixels."""
+        aligned_HW = self._scale.update(result.depth_m_HW, item.image_HW3, time_s)
+        depth = self._maps.setdefault("depth", DenseSmoother("values"))
+        steady = replace(result, depth_m_HW=depth.update(aligned_HW, item.image_HW3, time_s))
+        if result.normals_HW3 is None:
+            return steady
+        normals = self._maps.setdefault("normal", DenseSmoother("directions"))
+        return replace(steady, normals_HW3=normals.update(result.normals_HW3, item.image_HW3, time_s))
+
     def snapshot(self) -> dict[str, np.ndarray]:
         """All that smoothing remembers."""
         arrays = {f"keypoints.{key}": value for key, value in self._keypoints.snapshot().items()}
+        arrays |= {f"scale.{key}": value for key, value in self._scale.snapshot().items()}
         for kind, smoother in self._maps.items():
             arrays |= {f"{kind}.{key}": value for key, value in smoother.snapshot().items()}
         return arrays
@@ -110,6 +126,7 @@ class Follower:
             kind, _, name = key.partition(".")
             parts.setdefault(kind, {})[name] = value
         self._keypoints.restore(parts.pop("keypoints"))
+        self._scale.restore(parts.pop("scale"))
         for kind, arrays_of_kind in parts.items():
             self._maps[kind] = DenseSmoother("directions" if kind == "normal" else "values")
             self._maps[kind].restore(arrays_of_kind)

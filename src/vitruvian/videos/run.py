@@ -109,6 +109,7 @@ class VideoRun:
             per_source=self._in_order,
             timings=timings,
             ahead=stream.ahead,
+            camera_of=wish.cameras,
         )
         self._snapshots: dict[int, dict[str, np.ndarray]] = {}
         self._files_bytes = 0

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from vitruvian.media.items import Entry, Failure
 from vitruvian.media.video.recognition import is_video
 from vitruvian.media.video.values import Span
+from vitruvian.picture_cameras import PictureCameras
 from vitruvian.tasks.regions import BoxTable
 
 DRAWN, LINES, TABLE, COCO = "draw", "jsonl", "csv", "coco"
@@ -16,7 +17,7 @@ DRAWN, LINES, TABLE, COCO = "draw", "jsonl", "csv", "coco"
 DEFAULTS = (DRAWN, LINES)
 """Written unless others are named."""
 
-PER_FRAME = frozenset({"npy", "png", "exr", "openpose"})
+PER_FRAME = frozenset({"npy", "png", "exr", "ply", "glb", "openpose"})
 """Formats of files per frame."""
 
 FRAME_RATE = 25.0
@@ -40,6 +41,8 @@ class VideoWish:
     boxes: BoxTable | None = None
     """Persons of every frame, by the frame's name; None: those that the model's detector finds."""
     flip_test: bool = False
+    cameras: PictureCameras | None = None
+    """Finds the camera behind the frames, for models that measure in metres."""
 
 
 def formats_of(named: Sequence[str]) -> frozenset[str]:

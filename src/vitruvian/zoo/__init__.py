@@ -13,7 +13,9 @@ from torch import Tensor
 
 from vitruvian.errors import UsageError
 from vitruvian.hub import RemoteFile
+from vitruvian.zoo.canvases import CanvasWish
 from vitruvian.zoo.detectors import DETECTORS, NANO_DETECTOR_NAME, NANO_FAMILY, is_nano_detector, nano_spec_of_file
+from vitruvian.zoo.metric3d import METRIC3D, METRIC3D_MODELS, is_metric3d, metric3d_spec_of_file
 from vitruvian.zoo.published_detectors import PUBLISHED_FAMILY, is_published_detector, published_spec_of_file
 from vitruvian.zoo.sapiens import (
     ISLANDS,
@@ -31,7 +33,7 @@ from vitruvian.zoo.spec import CONFIG_KEY, LICENCE_KEY, NETWORK_KEY, Family, Mod
 DEFAULT_MODELS: Mapping[TaskName, str] = dict(NANO_MODELS) | {"detect": NANO_DETECTOR_NAME}
 """Embedded model of each task, used when none is named."""
 
-MODELS: Mapping[str, ModelSpec] = {**SAPIENS_MODELS, **DETECTORS}
+MODELS: Mapping[str, ModelSpec] = {**SAPIENS_MODELS, **METRIC3D_MODELS, **DETECTORS}
 """Every model by its full name."""
 
 ALIASES: Mapping[str, str] = SAPIENS_ALIASES
@@ -69,6 +71,8 @@ def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
         return published_spec_of_file(path, metadata)
     if family == NANO_FAMILY.name or (family is None and is_nano_detector(tensors)):
         return nano_spec_of_file(path, metadata)
+    if family == METRIC3D.name or (family is None and is_metric3d(tensors)):
+        return metric3d_spec_of_file(path, tensors, metadata)
     return sapiens_spec_of_file(path, tensors, metadata)
 
 
@@ -133,6 +137,7 @@ __all__ = [
     "DEFAULT_MODELS",
     "ISLANDS",
     "LICENCE_KEY",
+    "METRIC3D_MODELS",
     "MODELS",
     "NANO_MODELS",
     "OWN_LICENCE",
@@ -140,6 +145,7 @@ __all__ = [
     "SAPIENS_MODELS",
     "UNKNOWN_LICENCE",
     "WEIGHTS_NAME",
+    "CanvasWish",
     "Family",
     "LocalFile",
     "ModelSpec",

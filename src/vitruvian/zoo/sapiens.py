@@ -95,6 +95,7 @@ SAPIENS = Family(
     undecayed=("*pos_embed",),
     knobs=_knobs,
     patch_size=_patch_size,
+    stride=_patch_size,
     resized=resized_config,
 )
 

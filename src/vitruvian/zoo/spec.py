@@ -49,6 +49,10 @@ def _no_patches(config: Any) -> None:
     return None
 
 
+def _never(config: Any) -> bool:
+    return False
+
+
 NETWORK_KEY = "vitruvian_network"
 """Entry of a weight file's metadata with the name of its network's family."""
 
@@ -89,7 +93,15 @@ class Family:
     knobs: Callable[[Any], frozenset[str]] = _no_knobs
     """Configuration -> measures that the network itself offers."""
     patch_size: Callable[[Any], int | None] = _no_patches
-    """Configuration -> side of a token in pixels, where there are tokens."""
+    """Configuration -> side of a token in pixels, where crops may be trained at another patch size."""
+    stride: Callable[[Any], int | None] = _no_patches
+    """Configuration -> what the sides of other canvases are multiples of; None: it takes no other."""
+    person_wise: bool = True
+    """Whether it can look at one person after the other."""
+    fits: Callable[[Any], bool] = _never
+    """Configuration -> whether canvases may take each picture's own aspect."""
+    runner: str = ""
+    """Packaged program, in `bundled.bundled_runner`, that runs an ONNX file of such a network without this package."""
     resized: Callable[[Any, tuple[int, int], int], Any] | None = None
     """(configuration, canvas, patch size) -> configuration, where a network can be resized."""
 
@@ -109,6 +121,8 @@ class ModelSpec:
     """Frame of a normal network's output."""
     canvas_hw: tuple[int, int] | None = None
     """Canvas to run on; None: the one that the network was made for."""
+    fit: bool = False
+    """Whether each picture gets a canvas in its own aspect, with at most as many pixels."""
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -123,11 +137,24 @@ class ModelSpec:
         """
         if canvas_hw == self.config.input_hw:
             return replace(self, canvas_hw=None)
-        patch = self.family.patch_size(self.config)
-        if patch is None or any(side < patch or side % patch for side in canvas_hw):
-            wanted = f"multiples of {patch}" if patch else "its own size: this network knows no other"
+        stride = self.family.stride(self.config)
+        if stride is None or any(side < stride or side % stride for side in canvas_hw):
+            wanted = f"multiples of {stride}" if stride else "its own size: this network knows no other"
             raise UsageError(f"got the size {'x'.join(map(str, canvas_hw))}; expected {wanted}; change or leave it out")
         return replace(self, canvas_hw=canvas_hw)
+
+    def fitted(self) -> ModelSpec:
+        """The same network with canvases in each picture's own aspect.
+
+        Raises:
+            UsageError: the network cannot.
+        """
+        if not self.family.fits(self.config):
+            raise UsageError(
+                f"got --canvas fit for {self.name}; expected fixed, or a size: its weights know one canvas only; "
+                "metric3d-vit models can"
+            )
+        return replace(self, fit=True)
 
     @property
     def embedded(self) -> bool:
