@@ -98,10 +98,8 @@ def run_job(
         pictures, videos = _listed(job, formats)
         fresh = [entry for entry in pictures if not _is_done(ledger, entry)]
         fresh_videos = [entry for entry in videos if not _is_done(ledger, entry)]
-        total = 1 if job.camera is not None else len(pictures) + len(videos)
-        progress = Progress(total=total, planned_bytes=model.plan.peak_bytes if model.plan else 0)
+        progress = _progress(model, job, len(pictures), len(videos))
         progress.skipped = len(pictures) + len(videos) - len(fresh) - len(fresh_videos)
-        progress.what = "inputs" if videos or job.camera is not None else "pictures"
 
         def report() -> None:
             progress.memory_bytes, progress.peak_bytes = watch.last.device_bytes, watch.peak_bytes
@@ -133,6 +131,14 @@ def run_job(
             write_json_atomic(job.out / RUN_FILE, document)
         _learn(road, watch.peak_bytes)
     return progress
+
+
+def _progress(model: Model, job: Job, pictures: int, videos: int) -> Progress:
+    """Where a job stands before anything is done."""
+    live = job.camera is not None
+    what = "inputs" if videos or live else "pictures"
+    planned_bytes = model.plan.peak_bytes if model.plan else 0
+    return Progress(total=1 if live else pictures + videos, what=what, planned_bytes=planned_bytes)
 
 
 def _road(model: Model, job: Job, boxes: BoxTable | None, timings: Timings, cameras: PictureCameras | None) -> Road:

@@ -73,20 +73,17 @@ def load(
         device: torch device string; None: the first accelerator, else the CPU.
         dtype: compute type to insist on (float32, bfloat16, float16); it is checked against float32 all the same.
         quality: how far results may be from float32: exact, balanced or fast.
-        budget: bytes or text such as `12GB` that the whole process may take; None: what is free. Planned with, not
-            enforced: `vitruvian.hardware.limit_memory` does that.
+        budget: bytes or text such as `12GB` for the whole process, planned with, not enforced; None: what is free.
         micro_batch: crops per network call; None: measured while running.
-        objective: throughput or latency; `max_latency_ms`: longest network call.
+        objective, max_latency_ms: throughput or latency, and the longest network call.
         random_weights: noise instead of the published weights, for measurements.
         detector: what finds the persons that the model looks at one by one: a name or a file; `auto`: the embedded
             one for pose, nothing for other tasks, which then look at whole pictures; `none`: whole pictures.
         whole_if_nobody: look at the whole picture where the detector finds nobody.
         metric_from: metric network that gives the model's relative depth its metres; `canvas` is then its.
-        trust: run the code of an artefact that was not made on this machine.
-        rebuild: what to do with an artefact made for another machine: auto exports its weights again, never refuses.
+        trust: run the code of an artefact of another machine; `rebuild`: auto exports its weights again, never refuses.
         canvas: how pictures are laid out, where the network leaves a choice; None: as published.
-        accept_licence, ask: licences that were read and accepted, and who is asked about others.
-        report: hears what takes time.
+        accept_licence, ask, report: licences accepted, who is asked about others, who hears what takes time.
 
     Raises:
         UsageError: an unknown name or option; RefusedError: licence not accepted, or weights of another network.
@@ -106,6 +103,19 @@ def load(
         canvas=canvas or zoo.CanvasWish(),
     )
     access = _Access(accept_licence=accept_licence, ask=ask, report=report)
+    return _load_road(name, wish, access, detector, metric_from, random_weights=random_weights)
+
+
+def _load_road(
+    name: str | Path,
+    wish: Wish,
+    access: _Access,
+    detector: str | Path,
+    metric_from: str | Path | None,
+    *,
+    random_weights: bool,
+) -> Model:
+    """The model, and the others that it needs before and behind it."""
     source = _artefact(name, wish, access)
     spec = source.spec if source else weights.spec_of(name)
     finder = _finder(spec, detector, wish, access)

@@ -86,9 +86,7 @@ def train_nano(
         budget: bytes or text such as `2GB` that each process may take on its device; None: what is free.
         device: torch device string; None: the machine's first.
         mode: new, resume or overwrite.
-        report: hears what is worth saying.
-        announce: gets the plan before anything is rendered.
-        on_progress: hears where the training stands.
+        report, announce, on_progress: hear what is worth saying, the plan before anything is rendered, and progress.
         more: the same keys as `settings`, as Python values.
 
     Raises:
