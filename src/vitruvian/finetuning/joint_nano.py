@@ -24,7 +24,7 @@ from vitruvian.zoo.spec import picture_inputs
 JOINT = "joint.safetensors"
 """The best weights so far: of all heads together, no model to run."""
 NANO_TRAINING = Recipe(
-    steps=8000,
+    steps=4000,
     batch_size=32,
     lr=8e-4,
     schedule="cosine",

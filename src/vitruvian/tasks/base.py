@@ -137,6 +137,8 @@ class Result:
     """Other names of formats."""
     measures: ClassVar[bool] = False
     """Whether it holds metres, which need the camera of the picture."""
+    disk_bytes_per_pixel: ClassVar[Mapping[str, float]] = {}
+    """Of files by format; what is compressed is counted as it is without, label pictures at a tenth."""
     bytes_per_pixel: ClassVar[int] = 3
     """What a result at source size takes with its temporaries and its drawing, for plans."""
 

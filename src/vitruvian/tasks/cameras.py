@@ -7,6 +7,8 @@ no measurement. Lens distortion is ignored, as in the published networks.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -77,9 +79,8 @@ class CameraWish:
         """What was said, for identities of runs. JSON-able."""
         if self.table is None:
             return {"focal_px": self.focal_px, "fov_deg": self.fov_deg}
-        common = self.table.common
-        named = {name: asdict(one) for name, one in sorted(self.table.by_name.items())}
-        return {"table": {"*": None if common is None else asdict(common), **named}}
+        text = json.dumps(asdict(self.table), sort_keys=True)
+        return {"table_sha256": hashlib.sha256(text.encode()).hexdigest()}
 
     def camera(self, source_hw: tuple[int, int], *, name: str = "", focal_35mm: float | None = None) -> Camera:
         """The camera of one picture.

@@ -34,6 +34,7 @@ class Depth(DenseResult):
     formats: ClassVar[tuple[str, ...]] = ("npy", "png", "exr", "draw")
     default_formats: ClassVar[tuple[str, ...]] = ("npy", "png", "draw")
     format_aliases: ClassVar[Mapping[str, str]] = {"png16": "png"}
+    disk_bytes_per_pixel: ClassVar[Mapping[str, float]] = {"npy": 4.0, "png": 2.0, "exr": 4.0}
     bytes_per_pixel: ClassVar[int] = 20
 
     depth_HW: np.ndarray

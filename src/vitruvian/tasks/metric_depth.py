@@ -35,6 +35,15 @@ from vitruvian.tasks.metric_result import MetricDepth, Protocol
 
 FARTHEST_M = 300.0
 """Published results end here."""
+PADDED = (
+    "scale = min(h / H, w / W); the picture resized to (int(H scale), int(W scale)), bilinear, in the middle of the canvas "
+    "(top and left rounded down), the rest in the colour pad_rgb"
+)
+FITTED = (
+    "the picture resized to a canvas of its own aspect, sides multiples of canvas_stride, with at most as many pixels "
+    "as canvas_hw; scale = sqrt(h w / (H W))"
+)
+"""How a canvas is made, for other programs."""
 REACH = 0.9
 """Share of the network's farthest canonical depth from which on a pixel is "as far as it can say", such as sky."""
 
@@ -115,8 +124,7 @@ class MetricDepthTask:
         return {
             "canvas_hw": list(self.input_hw),
             "canvas_stride": self.stride,
-            "canvas": "scale = min(h / H, w / W); the picture resized to (int(H scale), int(W scale)), bilinear, in "
-            "the middle of the canvas (top and left rounded down), the rest in the colour pad_rgb",
+            "canvas": FITTED if self.fit else PADDED,
             "pad_rgb": list(PAD_RGB),
             **preprocess.normalisation(),
             "canonical_focal_px": self.canonical_focal_px,

@@ -64,6 +64,7 @@ class Normals(DenseResult):
     formats: ClassVar[tuple[str, ...]] = ("npy", "png", "exr", "draw")
     default_formats: ClassVar[tuple[str, ...]] = ("npy", "png", "draw")
     format_aliases: ClassVar[Mapping[str, str]] = {"png16": "png"}
+    disk_bytes_per_pixel: ClassVar[Mapping[str, float]] = {"npy": 12.0, "png": 6.0, "exr": 12.0}
     bytes_per_pixel: ClassVar[int] = 44
 
     normals_HW3: np.ndarray

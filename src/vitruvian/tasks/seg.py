@@ -32,6 +32,7 @@ class Segmentation(DenseResult):
     kind: ClassVar[str] = "seg"
     formats: ClassVar[tuple[str, ...]] = ("png", "npy", "draw")
     default_formats: ClassVar[tuple[str, ...]] = ("png", "draw")
+    disk_bytes_per_pixel: ClassVar[Mapping[str, float]] = {"npy": 1.0, "png": 0.1}
     bytes_per_pixel: ClassVar[int] = 8
 
     labels_HW: np.ndarray

@@ -13,22 +13,8 @@ from pathlib import Path
 from vitruvian.errors import DoesNotFitError
 from vitruvian.hardware import format_bytes
 from vitruvian.media.video.values import VideoInfo
+from vitruvian.tasks.base import Result
 from vitruvian.videos.wish import COCO, PER_FRAME, TABLE
-
-BYTES_PER_PIXEL = {
-    ("seg", "npy"): 1.0,
-    ("seg", "png"): 0.1,
-    ("depth", "npy"): 4.0,
-    ("depth", "png"): 2.0,
-    ("depth", "exr"): 4.0,
-    ("depth", "ply"): 7.5,
-    ("depth", "glb"): 8.0,
-    ("normal", "npy"): 12.0,
-    ("normal", "png"): 6.0,
-    ("normal", "exr"): 12.0,
-}
-"""Of files per frame; what is compressed is counted as it is without, label pictures at a tenth, points as of a 1080p
-frame, of which every second is kept."""
 
 LOOK = 10
 """Frames after which the files that were written are measured."""
@@ -40,7 +26,9 @@ OF_LINES = {TABLE: 2.5, COCO: 1.0}
 class Room:
     """The disk that one video needs."""
 
-    def __init__(self, task: str, info: VideoInfo, formats: Collection[str], frames: int | None, folder: Path) -> None:
+    def __init__(
+        self, result: type[Result], info: VideoInfo, formats: Collection[str], frames: int | None, folder: Path
+    ) -> None:
         """`frames`: how many there will be; None: unknown, and nothing is estimated. `folder`: where they go.
 
         Raises:
@@ -50,7 +38,7 @@ class Room:
         self._measured = frames is None or not frozenset(formats) & (PER_FRAME | OF_LINES.keys())
         self.said: str | None = None
         """The estimate, as a sentence; None where nothing large is wanted."""
-        per_pixel = sum(BYTES_PER_PIXEL.get((task, name), 0.0) for name in formats)
+        per_pixel = sum(result.disk_bytes_per_pixel.get(name, 0.0) for name in formats)
         if per_pixel and frames is not None:
             total = round(per_pixel * info.width * info.height * frames)
             self._check(total, total, "")

@@ -94,7 +94,7 @@ class VideoRun:
         self._model, self._stream, self._wish, self._out = model, stream, wish, out
         self._work, self._timings, self._ledger = work, timings, ledger
         self._sink = FolderSink(out, wish.formats & PER_FRAME, announce=ledger.announce)
-        self._room = Room(model.task.name, stream.info, wish.formats, stream.frames_expected, out)
+        self._room = Room(model.task.result, stream.info, wish.formats, stream.frames_expected, out)
         self._follower = Follower(
             stream.frame_rate / wish.span.stride,
             track=wish.track,
