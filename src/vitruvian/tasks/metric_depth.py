@@ -36,8 +36,8 @@ from vitruvian.tasks.metric_result import MetricDepth, Protocol
 FARTHEST_M = 300.0
 """Published results end here."""
 PADDED = (
-    "scale = min(h / H, w / W); the picture resized to (int(H scale), int(W scale)), bilinear, in the middle of the canvas "
-    "(top and left rounded down), the rest in the colour pad_rgb"
+    "scale = min(h / H, w / W); the picture resized to (int(H scale), int(W scale)), bilinear, in the middle of the "
+    "canvas (top and left rounded down), the rest in the colour pad_rgb"
 )
 FITTED = (
     "the picture resized to a canvas of its own aspect, sides multiples of canvas_stride, with at most as many pixels "
