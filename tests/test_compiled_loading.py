@@ -134,6 +134,7 @@ def test_noise_cannot_take_the_place_of_an_artefacts_weights(kind: str, request:
         load(request.getfixturevalue(kind), device="cpu", random_weights=True)
 
 
+@pytest.mark.slow
 def test_an_artefact_can_be_the_detector(pictures: Path, tmp_path: Path) -> None:
     made = exporting.export("detector-nano", out=tmp_path / "finder", backend="eager", dtype="float32")
     found, own = (load("sapiens-seg-nano", device="cpu", detector=one) for one in (made.folder, "detector-nano"))

@@ -29,6 +29,7 @@ def bf16(name: str, step: int | None = None) -> Precision:
     return Precision(dtype="bfloat16", islands=islands)
 
 
+@pytest.mark.slow
 def test_more_islands_are_predicted_to_take_more_memory() -> None:
     name = "sapiens-seg-0.3b"
     published, gentle, head = bf16(name), bf16(name, 0), bf16(name, 1)

@@ -46,7 +46,9 @@ def test_senseless_options_are_refused(options: dict[str, Any]) -> None:
         load(NANO, **options)
 
 
-@pytest.mark.parametrize("options", [{}, {"dtype": "float32"}, {"quality": "exact"}])
+@pytest.mark.parametrize(
+    "options", [{"dtype": "float32"}, pytest.param({}, marks=pytest.mark.slow), {"quality": "exact"}]
+)
 def test_what_cannot_fit_is_refused_before_anything_is_fetched(
     monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:

@@ -171,7 +171,10 @@ class Made:
 
 @pytest.fixture(
     scope="module",
-    params=[(INT8, "bfloat16"), pytest.param((FP8, "float32"), marks=pytest.mark.slow)],
+    params=[
+        pytest.param((INT8, "bfloat16"), marks=pytest.mark.slow),
+        pytest.param((FP8, "float32"), marks=pytest.mark.slow),
+    ],
     ids=["int8-bfloat16", "fp8-float32"],
 )
 def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Made:

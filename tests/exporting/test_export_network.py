@@ -89,6 +89,7 @@ def test_a_run_says_which_artefact_it_used(program: Path, tmp_path: Path, comman
     assert chosen["max_batch"] == 4
 
 
+@pytest.mark.slow
 def test_post_processing_inside_gives_the_same_results(weights: Path, tmp_path: Path, without_compiler: None) -> None:
     made = export(weights, out=tmp_path / "made", backend="export", dtype="float32", with_post=True, max_batch=4)
     pictures = write_pictures(tmp_path / "pictures", 6)
@@ -97,6 +98,7 @@ def test_post_processing_inside_gives_the_same_results(weights: Path, tmp_path: 
     assert made.manifest.preparation["classes"]
 
 
+@pytest.mark.slow
 def test_another_size_and_any_size(weights: Path, tmp_path: Path, without_compiler: None) -> None:
     larger = export(weights, out=tmp_path / "larger", backend="export", dtype="float32", size=(96, 64))
     assert larger.manifest.inputs[0].shape[1:] == (3, 96, 64)
@@ -111,6 +113,7 @@ def test_another_size_and_any_size(weights: Path, tmp_path: Path, without_compil
         export(weights, out=tmp_path / "odd", size=(90, 64))
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_other_weights(program: Path, tmp_path: Path) -> None:
     other = small_artefacts.weight_file(tmp_path / "tuned.safetensors", seed=9)
     made = export(other, out=tmp_path / "made", backend="export", dtype="float32", max_batch=4, reuse=program)
@@ -120,6 +123,7 @@ def test_one_compilation_serves_other_weights(program: Path, tmp_path: Path) -> 
     assert (made.folder / "program.pt2").read_bytes() == (program / "program.pt2").read_bytes()
 
 
+@pytest.mark.slow
 def test_the_users_pictures_are_compared_in_stages_and_the_worst_is_kept(
     weights: Path, tmp_path: Path, without_compiler: None
 ) -> None:
@@ -184,6 +188,7 @@ def test_bad_options_are_explained(
     assert not (tmp_path / "made").exists()
 
 
+@pytest.mark.slow
 def test_a_type_that_nobody_insisted_on_gives_way_to_float32(
     weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -311,6 +311,7 @@ def test_samples_that_are_no_use_are_named_and_skipped(tmp_path: Path) -> None:
         train(tmp_path, "corrupt_limit=2", run="other")
 
 
+@pytest.mark.slow
 def test_only_what_is_to_learn_learns(tmp_path: Path) -> None:
     base = weights(tiny_base(tmp_path / "base").parent, "normal.safetensors")
     heads = weights(train(tmp_path, "trainable=head", run="head").folder)
@@ -338,6 +339,7 @@ def test_another_crop_or_patch_makes_a_network_that_runs(setting: str, grid: int
     assert result.kind == "normal"
 
 
+@pytest.mark.slow
 def test_own_classes_make_a_last_layer_of_their_own(tmp_path: Path) -> None:
     data = tiny_data(tmp_path / "data-seg", "seg")
     with pytest.raises(CheckFailedError, match="holds the label"):
