@@ -28,7 +28,7 @@ from photos import BUNDLED
 from published_metric3d import PublishedFlow
 from side_by_side import Watch, conditions_line, print_json, print_table
 from vitruvian import weights
-from vitruvian.fit.precision import Precision
+from vitruvian.fit.precision import Precision, apply_precision
 from vitruvian.hardware import PeakWatch, open_meter, probe
 from vitruvian.media.images import read_picture
 from vitruvian.media.items import Entry
@@ -78,6 +78,7 @@ def run_way(way: str, aspect: str, calls: int, out: Path, model: str) -> dict[st
     with PeakWatch(open_meter("cpu")) as watch, torch.inference_mode():
         network = found.build(precision=precision).network
         assert isinstance(network, Metric3dNetwork)
+        apply_precision(network, precision)
         run: Callable[[Tensor], Mapping[str, Tensor]] = PublishedFlow(network) if way == PUBLISHED else network
         seconds = []
         for _ in range(calls):
