@@ -84,7 +84,7 @@ def test_another_canvas_changes_task_and_workload_and_nothing_else() -> None:
     ],
 )
 def test_a_canvas_that_the_network_cannot_take_is_refused(name: str, size: tuple[int, int], wanted: str) -> None:
-    with pytest.raises(UsageError, match=f"got the size {size[0]}x{size[1]}; expected {wanted}"):
+    with pytest.raises(UsageError, match=rf"got the size {size[0]}x{size[1]} \(height x width\); expected {wanted}"):
         MODELS[name].at_size(size)
 
 

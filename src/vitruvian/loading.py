@@ -200,7 +200,7 @@ def _load(
     beside = [other.plan for other in (finder, scaler) if other is not None and other.plan is not None]
     planner = planner_here(spec, device, wish.budget_bytes, free_choice, beside=beside)
     if source is not None and source.manifest.backend != "eager":
-        return replace(_compiled(source, wish, planner, report, finder), scaler=scaler)
+        return _with_scaler(_compiled(source, wish, planner, report, finder), scaler)
     _refuse_what_does_not_fit(planner, wish)
     if source is not None:
         found, wish = source.checked_weights(), _as_exported(source, wish, planner)
@@ -212,8 +212,8 @@ def _load(
         found = replace(found, spec=wish.canvas.applied(found.spec))
     torch.set_num_threads(planner.hardware.cpu.cores)
     model = _Loader(wish=wish, planner=planner, found=found, report=report, finder=finder).model()
-    decisions = (*(source.decisions if source else ()), *model.loading_decisions, *_scaler_decisions(scaler))
-    return replace(model, scaler=scaler, loading_decisions=decisions)
+    decisions = (*(source.decisions if source else ()), *model.loading_decisions)
+    return _with_scaler(replace(model, loading_decisions=decisions), scaler)
 
 
 def _as_exported(source: Source, wish: Wish, planner: InferencePlanner) -> Wish:
@@ -360,15 +360,13 @@ def _finder_decisions(finder: Model | None) -> tuple[Decision, ...]:
     return (name, *(replace(one, what=f"{DETECTOR}{one.what}") for one in inner if one.what == "dtype"))
 
 
-def _scaler_decisions(scaler: Model | None) -> tuple[Decision, ...]:
-    """Which metric network, and in what it computes."""
+def _with_scaler(model: Model, scaler: Model | None) -> Model:
+    """The model with its metric network behind it, and which that is and in what it computes."""
     if scaler is None:
-        return ()
+        return model
     name = Decision(what="metric_from", value=scaler.spec.name, because="relative depth has no metres of its own")
-    return (
-        name,
-        *(replace(one, what=f"{METRIC}{one.what}") for one in scaler.loading_decisions if one.what == "dtype"),
-    )
+    inner = [replace(one, what=f"{METRIC}{one.what}") for one in scaler.loading_decisions if one.what == "dtype"]
+    return replace(model, scaler=scaler, loading_decisions=(*model.loading_decisions, name, *inner))
 
 
 def _batch(plan: Plan, wish: Wish) -> tuple[int, tuple[Decision, ...]]:

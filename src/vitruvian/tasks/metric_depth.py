@@ -165,7 +165,10 @@ class MetricDepthTask:
         """Mean difference of depth as a share of `b`'s, and the mean angle between the normals in degrees."""
         if not (isinstance(a, MetricDepth) and isinstance(b, MetricDepth)) or a.depth_m_HW.shape != b.depth_m_HW.shape:
             raise UsageError(f"got {a!r} and {b!r}; expected two metric depth maps of one picture")
-        found = {"metric_relative": metrics.metric_depth_difference(a.depth_m_HW, b.depth_m_HW)}
+        everywhere_HW = np.ones(b.depth_m_HW.shape, bool)
+        found = {
+            "metric_relative": metrics.depth_errors(a.depth_m_HW, b.depth_m_HW, everywhere_HW, align=False)["abs_rel"]
+        }
         if a.normals_HW3 is not None and b.normals_HW3 is not None:
             found["deg_mean"] = metrics.angle_errors(a.normals_HW3, b.normals_HW3)["deg_mean"]
         return found

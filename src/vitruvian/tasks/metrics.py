@@ -131,10 +131,3 @@ def relative_l2(a: np.ndarray, b: np.ndarray) -> float:
     difference = float(np.linalg.norm((a.astype(np.float64) - b.astype(np.float64)).ravel()))
     size = float(np.linalg.norm(b.astype(np.float64).ravel()))
     return difference / size if size > 0 else (0.0 if difference == 0 else float("inf"))
-
-
-def metric_depth_difference(a_HW: np.ndarray, b_HW: np.ndarray) -> float:
-    """Mean of |a - b| / b where both are finite and b is above 0; nothing is fitted. NaN if there is no such pixel."""
-    valid_HW = np.isfinite(a_HW) & np.isfinite(b_HW) & (b_HW > 0)
-    a, b = a_HW[valid_HW].astype(np.float64), b_HW[valid_HW].astype(np.float64)
-    return float((np.abs(a - b) / b).mean()) if a.size else float("nan")

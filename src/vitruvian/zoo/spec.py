@@ -140,7 +140,8 @@ class ModelSpec:
         stride = self.family.stride(self.config)
         if stride is None or any(side < stride or side % stride for side in canvas_hw):
             wanted = f"multiples of {stride}" if stride else "its own size: this network knows no other"
-            raise UsageError(f"got the size {'x'.join(map(str, canvas_hw))}; expected {wanted}; change or leave it out")
+            size = "x".join(map(str, canvas_hw))
+            raise UsageError(f"got the size {size} (height x width); expected {wanted}; change or leave it out")
         return replace(self, canvas_hw=canvas_hw)
 
     def fitted(self) -> ModelSpec:
