@@ -15,10 +15,14 @@ from vitruvian.hub import RemoteFile
 
 def test_every_model_has_a_row_in_order() -> None:
     listed = rows()
-    assert [row.model for row in listed] == list(zoo.MODELS)
-    for row in listed:
+    assert [row.model for row in listed] == [*zoo.MODELS, *zoo.ANIMATION_MODELS]
+    for row in listed[: len(zoo.MODELS)]:
         spec = zoo.MODELS[row.model]
         assert (row.task, row.licence, row.input_hw) == (spec.task, spec.licence, spec.config.input_hw)
+
+
+def test_models_that_make_videos_can_be_asked_for() -> None:
+    assert [row.model for row in rows("animate")] == list(zoo.ANIMATION_MODELS)
 
 
 @pytest.mark.parametrize("task", zoo.DEFAULT_MODELS)
@@ -47,6 +51,13 @@ def test_an_unknown_task_is_refused() -> None:
             ("", "seg", "0.34 B", "1024x768", "cc-by-nc-4.0", "never published; give your own file"),
         ),
         (
+            "mimicmotion-1.1",
+            (
+                *("", "animate", "2.25 B", "576x1024", "stability-community, apache-2.0"),
+                "tencent/MimicMotion (?) and 4 more files",
+            ),
+        ),
+        (
             "sapiens-pretrain-2b",
             ("", "features", "2.13 B", "1024x1024", "cc-by-nc-4.0", "facebook/sapiens-pretrain-2b (?)"),
         ),
@@ -63,7 +74,7 @@ def test_a_confirmed_id_loses_its_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(file, RemoteFile)
     seen = replace(spec, files=(replace(file, confirmed=True),))
     monkeypatch.setattr(zoo, "MODELS", {spec.name: seen})
-    assert [row.weights for row in rows()] == ["facebook/sapiens-depth-1b"]
+    assert [row.weights for row in rows("depth")] == ["facebook/sapiens-depth-1b"]
 
 
 def test_the_table_is_aligned_and_cuts_nothing() -> None:
@@ -80,7 +91,8 @@ def test_the_table_is_aligned_and_cuts_nothing() -> None:
 def test_names_in_json_are_names_that_commands_take() -> None:
     documents = json.loads(json.dumps([row.to_json() for row in rows()]))
     for document in documents:
-        assert zoo.find(document["name"]).name == document["name"]
+        find = zoo.find_animation if document["task"] == "animate" else zoo.find
+        assert find(document["name"]).name == document["name"]
         assert document["alias"] is None or zoo.find(document["alias"]).name == document["name"]
     assert {document["alias"] for document in documents} - {None} == set(zoo.ALIASES)
     assert documents[0] == {

@@ -61,10 +61,11 @@ def rows(task: str | None = None) -> list[CatalogueRow]:
     Raises:
         UsageError: no such task.
     """
-    if task is not None and task not in zoo.DEFAULT_MODELS:
-        raise UsageError(f"got --task {task}; expected one of {', '.join(zoo.DEFAULT_MODELS)}")
+    known = (*zoo.DEFAULT_MODELS, zoo.ANIMATE)
+    if task is not None and task not in known:
+        raise UsageError(f"got --task {task}; expected one of {', '.join(known)}")
     names = {full: short for short, full in zoo.ALIASES.items()}
-    return [
+    for_pictures = [
         CatalogueRow(
             model=spec.name,
             alias=names.get(spec.name),
@@ -77,6 +78,7 @@ def rows(task: str | None = None) -> list[CatalogueRow]:
         for spec in zoo.MODELS.values()
         if task in (None, spec.task)
     ]
+    return [*for_pictures, *(map(_animation_row, zoo.ANIMATION_MODELS.values()) if task in (None, zoo.ANIMATE) else ())]
 
 
 def table(listed: Sequence[CatalogueRow]) -> str:
@@ -88,10 +90,25 @@ def table(listed: Sequence[CatalogueRow]) -> str:
     )
 
 
+def _animation_row(spec: zoo.AnimationSpec) -> CatalogueRow:
+    others = len(spec.files) - 1
+    first = _source_text(spec.files[0].source)
+    return CatalogueRow(
+        model=spec.name,
+        alias=None,
+        task=zoo.ANIMATE,
+        parameters=spec.parameters,
+        input_hw=spec.config.input_hw,
+        licence=", ".join(spec.licences),
+        weights=f"{first} and {others} more files" if others else first,
+    )
+
+
 def _weights_text(spec: zoo.ModelSpec) -> str:
-    if not spec.files:
-        return "never published; give your own file"
-    file = spec.files[0]
+    return _source_text(spec.files[0]) if spec.files else "never published; give your own file"
+
+
+def _source_text(file: zoo.WeightSource) -> str:
     if isinstance(file, zoo.PackagedFile):
         return "in the package"
     assert isinstance(file, zoo.RemoteFile)

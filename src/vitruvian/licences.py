@@ -60,6 +60,14 @@ LICENCES = {
             url="https://opensource.org/license/bsd-2-clause",
             must_be_accepted=False,
         ),
+        Licence(
+            id="stability-community",
+            name="Stability AI's licence of Stable Video Diffusion 1.1",
+            meaning="research and non-commercial use, commercial use only within limits of revenue; weights trained "
+            "from it are under it, too; nobody here could confirm the text in force: read it on the page",
+            url="https://huggingface.co/stabilityai/stable-video-diffusion-img2vid-xt-1-1",
+            must_be_accepted=True,
+        ),
     )
 }
 

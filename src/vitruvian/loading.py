@@ -160,7 +160,7 @@ class _Access:
 
 def _artefact(name: str | Path, wish: Wish, access: _Access) -> Source | None:
     """The artefact of this name; None: it names none."""
-    if str(name) in zoo.MODELS or str(name) in zoo.ALIASES:
+    if zoo.is_name(str(name)):
         return None
     return artefact_source(
         Path(name),

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from vitruvian import hub, licences, zoo
 from vitruvian.errors import RefusedError, UsageError
 from vitruvian.fit.precision import Precision
+from vitruvian.hardware import compute_exact_float32
 from vitruvian.media.names import printable
 from vitruvian.models.weight_files import WeightFile, read_weights, sha256_of
 from vitruvian.tasks.base import Provenance
@@ -66,6 +67,7 @@ class FoundWeights:
     def build(self, *, device: str = "cpu", precision: Precision | None = None) -> LoadedWeights:
         """The network on a device; every weight is read once, in the type it will have."""
         precision = precision or Precision()
+        compute_exact_float32()
         if not self.paths:
             return LoadedWeights(
                 spec=self.spec,
@@ -111,7 +113,7 @@ def find_weights(
         paths = locate(spec, accept_licence=accept_licence, ask=ask, report=report)
         rounded_to = "" if spec.embedded else next(filter(None, map(rounding_of, map(read_weights, paths))), "")
     provenance = Provenance(
-        model=spec.name, weights_sha256=_fingerprint(paths), licence=spec.licence, rounded_to=rounded_to
+        model=spec.name, weights_sha256=fingerprint(paths), licence=spec.licence, rounded_to=rounded_to
     )
     return FoundWeights(spec=spec, provenance=provenance, paths=tuple(paths))
 
@@ -167,7 +169,7 @@ def rounding_notes(spec: zoo.ModelSpec, file: WeightFile, path: Path) -> list[st
 
 def _own_file(name: str | Path) -> Path | None:
     """The weight file of a path, or of a folder as on the hub; None where it can only be a name."""
-    known = str(name) in zoo.MODELS or str(name) in zoo.ALIASES
+    known = zoo.is_name(str(name))
     path = Path(name)
     if not known and _is_file(path / zoo.WEIGHTS_NAME):
         path = path / zoo.WEIGHTS_NAME
@@ -246,10 +248,11 @@ def locate(
         )
     if not spec.embedded:
         licences.require(spec.licence, model=spec.name, accepted=accept_licence, ask=ask)
-    return [_path_of(file, report) for file in spec.files]
+    return [path_of(file, report) for file in spec.files]
 
 
-def _path_of(file: zoo.WeightSource, report: Callable[[str], None]) -> Path:
+def path_of(file: zoo.WeightSource, report: Callable[[str], None]) -> Path:
+    """Where a weight file lies, fetched where it is not here; consent to its licence is the caller's matter."""
     if isinstance(file, zoo.PackagedFile):
         return file.locate()
     if isinstance(file, zoo.LocalFile):
@@ -266,7 +269,7 @@ def _taken(files: list[WeightFile]) -> Mapping[str, Tensor]:
     return taken
 
 
-def _fingerprint(paths: list[Path]) -> str:
+def fingerprint(paths: list[Path]) -> str:
     """SHA-256 of the file, or of the files' hashes in order where the weights are spread over several."""
     hashes = [sha256_of(path) for path in paths]
     return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
 from safetensors.torch import load_file
 from torch import Tensor
@@ -30,12 +30,27 @@ from vitruvian.animation.drive_poses import BODY, FACE, LEFT_HAND, RIGHT_HAND, D
 from vitruvian.animation.pose_maps import draw_pose_map
 from vitruvian.animation.tiles import published_tiles, weights_of
 from vitruvian.generation import conditioning, decoding, denoising
-from vitruvian.models.mimicmotion import PosedUnet, PoseNet, constant_cross_attention
+from vitruvian.models.mimicmotion import (
+    PARTS,
+    ImageEncoderConfig,
+    MimicMotionConfig,
+    PosedUnet,
+    PoseNet,
+    SchedulerConfig,
+    UnetConfig,
+    VaeConfig,
+    build_scheduler,
+    constant_cross_attention,
+    layout_of,
+    load_network,
+    taken,
+)
+from vitruvian.models.weight_files import read_weights
 
 Tensors = Mapping[str, Tensor]
 RARE = 1e-3
 """Share of a crop's values that may round to the next level, and of a resized picture's."""
-PARTS = ("tiny_mimicmotion_ckpt", "tiny_vae", "tiny_image_encoder")
+FILES = ("tiny_mimicmotion_ckpt", "tiny_vae", "tiny_image_encoder")
 CONFIGS = "tiny_configs.json"
 
 
@@ -48,7 +63,7 @@ def discover(folder: Path) -> list[Case]:
             run = partial(_run, check, path)
             files = (path, path.with_suffix(".safetensors"))
             cases.append(Case(family="mimicmotion", name=path.stem, files=files, check=run))
-    shared = (folder / CONFIGS, *(folder / f"{part}.safetensors" for part in PARTS))
+    shared = (folder / CONFIGS, *(folder / f"{name}.safetensors" for name in FILES))
     if all(path.exists() for path in shared):
         cases.append(Case(family="mimicmotion", name="weights", files=shared, check=partial(_check_weights, folder)))
     return cases
@@ -59,25 +74,39 @@ def _run(check: Callable[[dict[str, Any], Tensors, Path], None], path: Path) -> 
         check(json.loads(path.read_text(encoding="utf-8")), load_file(path.with_suffix(".safetensors")), path.parent)
 
 
-def _floats(path: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Stored in 16 bits, used in 32."""
-    return {key.removeprefix(prefix): value.float() for key, value in load_file(path).items() if key.startswith(prefix)}
+def tiny_config(folder: Path) -> MimicMotionConfig:
+    """The constructor values of the tiny networks; what follows from others is compared and left out."""
+    document = json.loads((folder / CONFIGS).read_text(encoding="utf-8"))
+
+    def made(kind: Any, part: str) -> Any:
+        values = {name: tuple(one) if isinstance(one, list) else one for name, one in document[part].items()}
+        config = kind(**{field.name: values[field.name] for field in fields(kind) if field.name in values})
+        assert values.items() <= config.arguments.items()
+        return config
+
+    config = MimicMotionConfig(
+        unet=made(UnetConfig, "unet"),
+        vae=made(VaeConfig, "vae"),
+        image_encoder=made(ImageEncoderConfig, "image_encoder"),
+        scheduler=made(SchedulerConfig, "scheduler"),
+        tile_frames=document["unet"]["num_frames"],
+        input_hw=(64, 64),
+    )
+    assert config.pose_features == document["pose_net"]["noise_latent_channels"]
+    return config
 
 
 def networks(folder: Path) -> tuple[PosedUnet, PoseNet, Any, Any]:
     """The tiny networks with their weights: denoising, poses, image codec, image encoder."""
-    diffusers, transformers = pytest.importorskip("diffusers"), pytest.importorskip("transformers")
-    configs = json.loads((folder / CONFIGS).read_text(encoding="utf-8"))
-    unet = diffusers.UNetSpatioTemporalConditionModel(**configs["unet"]).eval()
-    unet.load_state_dict(_floats(folder / f"{PARTS[0]}.safetensors", "unet."))
-    pose_net = PoseNet(configs["pose_net"]["noise_latent_channels"]).eval()
-    pose_net.load_state_dict(_floats(folder / f"{PARTS[0]}.safetensors", "pose_net."))
-    vae = diffusers.AutoencoderKLTemporalDecoder(**configs["vae"]).eval()
-    vae.load_state_dict(_floats(folder / f"{PARTS[1]}.safetensors"))
-    vision = transformers.CLIPVisionConfig(**configs["image_encoder"])
-    encoder = transformers.CLIPVisionModelWithProjection(vision).eval()
-    encoder.load_state_dict(_floats(folder / f"{PARTS[2]}.safetensors"))
-    return PosedUnet(unet), pose_net, vae, encoder
+    config, loaded = tiny_config(folder), {}
+    for name in FILES:
+        tensors = read_weights(folder / f"{name}.safetensors").tensors
+        for part, prefix in layout_of(tensors).items():
+            loaded[part] = load_network(part, config, taken(part, tensors, prefix)).network
+    assert loaded.keys() == set(PARTS)
+    pose_net = loaded["pose_net"]
+    assert isinstance(pose_net, PoseNet)
+    return PosedUnet(loaded["unet"]), pose_net, loaded["vae"], loaded["image_encoder"]
 
 
 def _check_weights(folder: Path) -> None:
@@ -85,7 +114,7 @@ def _check_weights(folder: Path) -> None:
     networks(folder)
 
 
-def _near(found: Tensor | np.ndarray, true: Tensor | np.ndarray, allowed: float) -> None:
+def _near(found: Tensor | np.ndarray | list[float] | float, true: Tensor | np.ndarray, allowed: float) -> None:
     found, true = torch.as_tensor(found).double(), torch.as_tensor(true).double()
     assert found.shape == true.shape
     assert float((found - true).abs().max()) <= allowed
@@ -138,8 +167,11 @@ def _check_pipeline(document: dict[str, Any], tensors: Tensors, folder: Path) ->
     tiles = published_tiles(frames, document["tile_size"], document["tile_overlap"])
     assert tiles == document["tiles"]
     _near(weights_of(document["tile_size"]), tensors["mid.tile_weight"], 1e-6)
-    sigmas = denoising.karras_sigmas(document["steps"])
-    _near(sigmas, tensors["mid.sigmas"], 1e-4)
+    scheduler = build_scheduler(tiny_config(folder).scheduler)
+    schedule = denoising.schedule_of(scheduler, document["steps"])
+    _near([step.sigma for step in schedule.steps] + [schedule.steps[-1].next_sigma], tensors["mid.sigmas"], 0.0)
+    _near(torch.stack([step.timestep for step in schedule.steps]), tensors["mid.timesteps"], 0.0)
+    _near(schedule.first_scale, tensors["mid.init_noise_sigma"].reshape(()), 0.0)
     features = pose_net(_pose_input(tensors))
     conditions = denoising.Conditions(
         context_11D=context,
@@ -149,9 +181,9 @@ def _check_pipeline(document: dict[str, Any], tensors: Tensors, folder: Path) ->
         guidance_F=torch.linspace(document["min_guidance"], document["max_guidance"], frames),
     )
     for strategy in ("sequential", "batched"):
-        x = denoising.first_latents(tensors["noise.latents"][0], frames)
-        for number, step in enumerate(denoising.steps_of(sigmas)):
-            x = denoising.denoise_step(network, x, step, conditions, tiles, strategy=strategy)
+        x = denoising.first_latents(tensors["noise.latents"][0], frames, schedule.first_scale)
+        for number, step in enumerate(schedule.steps):
+            x = denoising.denoise_step(network, scheduler, x, step, conditions, tiles, strategy=strategy)
             known = tensors.get(f"mid.latents_after_step_{number}")
             if known is not None:
                 _near(x, known[0], ANIMATION_LATENTS_REL * float(known.abs().max()))

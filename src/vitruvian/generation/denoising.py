@@ -3,6 +3,9 @@
 Latents of all frames in, latents of all frames out. Each step, every tile goes through the network without and with its
 conditions, predictions of overlapping tiles are averaged, guidance pushes away from the one without, and the scheduler
 takes one step on the whole clip. The network dominates time and memory; latents are small.
+
+The scheduler is the library's, handed in. It keeps a place in its list of noise levels, which each of its steps moves
+on; so it is given the two levels of one step at a time, and a step may be repeated, or taken up at any place.
 """
 
 # Shape suffixes: B branches (without, with), F frames, T those of a tile, D context width, C features, h w latents.
@@ -12,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -46,38 +49,66 @@ class Conditions:
     """Scale for each frame; 1 everywhere: the branch without is never run."""
 
 
+class Scheduler(Protocol):
+    """What is used of the library's; `models.mimicmotion.build_scheduler` makes one."""
+
+    sigmas: Tensor
+    init_noise_sigma: Any
+
+    def set_timesteps(self, num_inference_steps: Any = None, *, sigmas: Any = None) -> None: ...
+    def set_begin_index(self, begin_index: int) -> None: ...
+    def scale_model_input(self, sample: Tensor, timestep: Tensor) -> Tensor: ...
+    def step(self, model_output: Tensor, timestep: Tensor, sample: Tensor, *, return_dict: bool) -> Any: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One noise level to the next."""
 
     timestep: Tensor
+    """float32, on the CPU."""
     sigma: float
     next_sigma: float
 
 
-def steps_of(sigmas: Tensor) -> list[Step]:
-    """Steps between noise levels, the last of which is 0; a timestep is a quarter of the level's logarithm."""
-    return [
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """The noise levels of a run."""
+
+    steps: tuple[Step, ...]
+    first_scale: float
+    """What the first noise is multiplied by."""
+
+
+def schedule_of(scheduler: Scheduler, count: int) -> Schedule:
+    """The scheduler's own noise levels for a number of steps."""
+    scheduler.set_timesteps(count)
+    sigmas = scheduler.sigmas.float()
+    return Schedule(steps=steps_between(sigmas), first_scale=float(scheduler.init_noise_sigma))
+
+
+def steps_between(sigmas: Tensor) -> tuple[Step, ...]:
+    """Steps from each noise level to the next, the last of which is 0.
+
+    Timesteps are a quarter of a level's logarithm, in float32 whatever the default type; the library's own would have
+    that type, and be wrong by 5e-4 in float16.
+    """
+    levels = sigmas.float()
+    return tuple(
         Step(timestep=0.25 * sigma.log(), sigma=float(sigma), next_sigma=float(after))
-        for sigma, after in pairwise(sigmas)
-    ]
+        for sigma, after in pairwise(levels)
+    )
 
 
-def karras_sigmas(count: int, low: float = 0.002, high: float = 700.0, rho: float = 7.0) -> Tensor:
-    """float32 (count + 1): noise levels from high to low and 0 (Karras et al. 2022, equation 5)."""
-    ramp = torch.linspace(0, 1, count, dtype=torch.float64)
-    levels = (high ** (1 / rho) + ramp * (low ** (1 / rho) - high ** (1 / rho))) ** rho
-    return torch.cat([levels, torch.zeros(1, dtype=torch.float64)]).float()
-
-
-def first_latents(noise_T4hw: Tensor, frames: int, high: float = 700.0) -> Tensor:
-    """Latents (F,4,h,w) to begin with: noise of one tile, repeated over the clip."""
-    return noise_T4hw[torch.arange(frames) % len(noise_T4hw)] * (high**2 + 1) ** 0.5
+def first_latents(noise_T4hw: Tensor, frames: int, scale: float) -> Tensor:
+    """Latents (F,4,h,w) to begin with: noise of one tile, repeated over the clip; `scale`: the schedule's first."""
+    return noise_T4hw[torch.arange(frames) % len(noise_T4hw)] * scale
 
 
 @torch.no_grad()
 def denoise_step(
     predict: Predict,
+    scheduler: Scheduler,
     latents_F4hw: Tensor,
     step: Step,
     conditions: Conditions,
@@ -90,6 +121,7 @@ def denoise_step(
 
     Args:
         predict: the network.
+        scheduler: the library's; nothing stays in it from one step to the next.
         latents_F4hw: float32, of all frames.
         step: where from and where to.
         conditions: what is generated.
@@ -100,7 +132,7 @@ def denoise_step(
     guided = guided and bool((conditions.guidance_F != 1).any())
     total_BF4hw = torch.zeros((1 + guided, *latents_F4hw.shape), dtype=torch.float32, device=latents_F4hw.device)
     weight_F = torch.zeros(len(latents_F4hw), device=latents_F4hw.device)
-    scaled_F4hw = latents_F4hw / (step.sigma**2 + 1) ** 0.5
+    scaled_F4hw = placed(scheduler, step).scale_model_input(latents_F4hw, step.timestep)
     for tile in tiles:
         weight_T = torch.from_numpy(weights_of(len(tile))).to(latents_F4hw.device)
         v_BT4hw = _branches(predict, scaled_F4hw[list(tile)], step, conditions, tile, strategy, guided).float()
@@ -110,14 +142,14 @@ def denoise_step(
     v_F4hw = v_BF4hw[-1]
     if guided:
         v_F4hw = v_BF4hw[0] + conditions.guidance_F[:, None, None, None].to(v_F4hw) * (v_F4hw - v_BF4hw[0])
-    return euler(latents_F4hw, v_F4hw, step)
+    return scheduler.step(v_F4hw, step.timestep, latents_F4hw, return_dict=False)[0]
 
 
-def euler(latents_F4hw: Tensor, v_F4hw: Tensor, step: Step) -> Tensor:
-    """One Euler step of the probability flow, from a prediction of v (Salimans and Ho 2022)."""
-    square = step.sigma**2 + 1
-    clean_F4hw = v_F4hw * (-step.sigma / square**0.5) + latents_F4hw / square
-    return latents_F4hw + (latents_F4hw - clean_F4hw) / step.sigma * (step.next_sigma - step.sigma)
+def placed(scheduler: Scheduler, step: Step) -> Scheduler:
+    """The scheduler before one step, whatever it was asked before."""
+    scheduler.set_timesteps(sigmas=[step.sigma, step.next_sigma])
+    scheduler.set_begin_index(0)
+    return scheduler
 
 
 def _branches(

@@ -4,6 +4,7 @@ anything.
 
 from vitruvian.hardware.catalogue import MACHINES, aliases, catalogue_table, find_machine
 from vitruvian.hardware.compiler import compiler_works
+from vitruvian.hardware.exact_float32 import compute_exact_float32
 from vitruvian.hardware.kernels import kernels_missing
 from vitruvian.hardware.limits import DeviceLimit, limit_memory
 from vitruvian.hardware.meter import Meter, Reading, open_meter
@@ -37,6 +38,7 @@ __all__ = [
     "aliases",
     "catalogue_table",
     "compiler_works",
+    "compute_exact_float32",
     "device_rng_state",
     "find_machine",
     "format_bytes",

@@ -6,16 +6,33 @@ A path to a weight file makes a spec, too.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from vitruvian.errors import UsageError
 from vitruvian.hub import RemoteFile
+from vitruvian.models.mimicmotion import is_mimicmotion
 from vitruvian.zoo.canvases import CanvasWish
 from vitruvian.zoo.detectors import DETECTORS, NANO_DETECTOR_NAME, NANO_FAMILY, is_nano_detector, nano_spec_of_file
-from vitruvian.zoo.metric3d import METRIC3D, METRIC3D_MODELS, is_metric3d, metric3d_spec_of_file
+from vitruvian.zoo.metric3d import (
+    METRIC3D,
+    METRIC3D_MODELS,
+    METRIC_NANO_NAME,
+    is_metric3d,
+    metric3d_spec_of_file,
+)
+from vitruvian.zoo.mimicmotion import (
+    ANIMATE,
+    ANIMATION_MODELS,
+    FAMILY_NAME,
+    AnimationSpec,
+    FilePart,
+    PartFile,
+    animation_metadata,
+    animation_spec_of_file,
+)
 from vitruvian.zoo.published_detectors import PUBLISHED_FAMILY, is_published_detector, published_spec_of_file
 from vitruvian.zoo.sapiens import (
     ISLANDS,
@@ -23,6 +40,7 @@ from vitruvian.zoo.sapiens import (
     SAPIENS_ALIASES,
     SAPIENS_LICENCE,
     SAPIENS_MODELS,
+    SapiensTask,
     resized_config,
     sapiens_config,
     sapiens_spec_of_file,
@@ -30,7 +48,8 @@ from vitruvian.zoo.sapiens import (
 from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, WEIGHTS_NAME, LocalFile, PackagedFile, WeightSource
 from vitruvian.zoo.spec import CONFIG_KEY, LICENCE_KEY, NETWORK_KEY, Family, ModelSpec, TaskName
 
-DEFAULT_MODELS: Mapping[TaskName, str] = dict(NANO_MODELS) | {"detect": NANO_DETECTOR_NAME}
+_NANO: Mapping[TaskName, str] = dict(NANO_MODELS)
+DEFAULT_MODELS: Mapping[TaskName, str] = {**_NANO, "depth": METRIC_NANO_NAME, "detect": NANO_DETECTOR_NAME}
 """Embedded model of each task, used when none is named."""
 
 MODELS: Mapping[str, ModelSpec] = {**SAPIENS_MODELS, **METRIC3D_MODELS, **DETECTORS}
@@ -43,19 +62,62 @@ ROUNDED_SUFFIX, CLEAN_SUFFIX = "_bfloat16", "_clean"
 """End the stems of published files whose weights were rounded, and of pretrained ones without the training's rest."""
 
 
+def default_model(task: TaskName, *, of_persons: bool = False) -> str:
+    """The embedded model of a task; `of_persons`: one that can look at one person after the other, where there is one.
+
+    Metric depth is of whole pictures; a person's own depth is the relative one.
+    """
+    return NANO_MODELS["depth"] if of_persons and task == "depth" else DEFAULT_MODELS[task]
+
+
 def find(name: str) -> ModelSpec:
     """The spec of a model name.
 
     Raises:
-        UsageError: no such name; the message lists the nearest ones.
+        UsageError: no such name; the message lists the nearest ones. Or a model that makes videos.
     """
     spec = MODELS.get(ALIASES.get(name, name))
     if spec is not None:
         return spec
-    near = difflib.get_close_matches(name, [*MODELS, *ALIASES], n=4, cutoff=0.3)
-    raise UsageError(
+    if name in ANIMATION_MODELS:
+        raise _makes_videos(name)
+    raise _unknown(name, [*MODELS, *ALIASES])
+
+
+def find_animation(name: str) -> AnimationSpec:
+    """The spec of a model that makes videos.
+
+    Raises:
+        UsageError: no such name, or a model for pictures.
+    """
+    spec = ANIMATION_MODELS.get(name)
+    if spec is not None:
+        return spec
+    if is_name(name):
+        raise UsageError(
+            f"got the model {name!r}, which looks at pictures ({find(name).task}); expected one that makes videos: "
+            f"{', '.join(ANIMATION_MODELS)}"
+        )
+    raise _unknown(name, [*ANIMATION_MODELS])
+
+
+def is_name(name: str) -> bool:
+    """Whether the catalogue has a model of this name, whatever it does."""
+    return name in MODELS or name in ALIASES or name in ANIMATION_MODELS
+
+
+def _unknown(name: str, names: Sequence[str]) -> UsageError:
+    near = difflib.get_close_matches(name, names, n=4, cutoff=0.3)
+    return UsageError(
         f"got the model {name!r}; expected a name of the catalogue{' such as ' + ', '.join(near) if near else ''} "
         "or the path of a weight file; `vitruvian models` lists all"
+    )
+
+
+def _makes_videos(name: str) -> UsageError:
+    return UsageError(
+        f"got {name}, which makes a video of a person and takes no pictures alone; expected a model for "
+        f"{', '.join(DEFAULT_MODELS)}; no command runs it in this release"
     )
 
 
@@ -64,9 +126,11 @@ def spec_of_file(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
     Raises:
         RefusedError: nothing tells what it is, or the configuration is none.
-        UsageError: a detector, and the library that builds it is missing.
+        UsageError: a detector, and the library that builds it is missing; or a model that makes videos.
     """
     family = metadata.get(NETWORK_KEY)
+    if family == FAMILY_NAME or (family is None and is_mimicmotion(tensors)):
+        raise _makes_videos(path.name)
     if family == PUBLISHED_FAMILY.name or (family is None and is_published_detector(tensors)):
         return published_spec_of_file(path, metadata)
     if family == NANO_FAMILY.name or (family is None and is_nano_detector(tensors)):
@@ -133,6 +197,8 @@ def _where(spec: ModelSpec) -> str:
 
 __all__ = [
     "ALIASES",
+    "ANIMATE",
+    "ANIMATION_MODELS",
     "CONFIG_KEY",
     "DEFAULT_MODELS",
     "ISLANDS",
@@ -145,16 +211,25 @@ __all__ = [
     "SAPIENS_MODELS",
     "UNKNOWN_LICENCE",
     "WEIGHTS_NAME",
+    "AnimationSpec",
     "CanvasWish",
     "Family",
+    "FilePart",
     "LocalFile",
     "ModelSpec",
     "PackagedFile",
+    "PartFile",
     "RemoteFile",
+    "SapiensTask",
     "TaskName",
     "WeightSource",
+    "animation_metadata",
+    "animation_spec_of_file",
+    "default_model",
     "find",
+    "find_animation",
     "float32_original",
+    "is_name",
     "metadata_of",
     "resized_config",
     "same_layout",

@@ -1,4 +1,4 @@
-"""Metric3D (v1 and v2) in the catalogue: the five released models."""
+"""Metric3D (v1 and v2) in the catalogue: the five released models and the embedded one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from vitruvian.hub import RemoteFile
 from vitruvian.models.metric3d import (
     CANONICAL_FOCAL_PX,
     ISLANDS,
+    NANO,
     PUBLISHED,
     Metric3dConfig,
     build_network,
@@ -21,12 +22,13 @@ from vitruvian.models.metric3d import (
 )
 from vitruvian.tasks.metric_canvas import canvas_of_pixels
 from vitruvian.tasks.metric_depth import MetricDepthTask
-from vitruvian.zoo.sources import UNKNOWN_LICENCE, LocalFile, WeightSource
+from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, LocalFile, PackagedFile, WeightSource
 from vitruvian.zoo.spec import CONFIG_KEY, LICENCE_KEY, Family, ModelSpec
 
 METRIC3D_LICENCE = "bsd-2-clause"
 """Of the published code; nobody here could confirm that the weights are under it, too."""
 PREFIX = "metric3d-"
+METRIC_NANO_NAME = f"{PREFIX}nano"
 TOKEN_PIXELS = 14 * 14
 """What `--tokens` counts in; of v1, which has no tokens, areas of the same size."""
 _KEYS = "depth_model."
@@ -115,7 +117,10 @@ def _published(kind: str) -> ModelSpec:
     return _spec(f"{PREFIX}{kind}", PUBLISHED[kind], file, METRIC3D_LICENCE)
 
 
-METRIC3D_MODELS: Mapping[str, ModelSpec] = {spec.name: spec for spec in map(_published, PUBLISHED)}
+METRIC3D_MODELS: Mapping[str, ModelSpec] = {
+    METRIC_NANO_NAME: _spec(METRIC_NANO_NAME, NANO, PackagedFile(path="nano/metric.safetensors"), OWN_LICENCE),
+    **{spec.name: spec for spec in map(_published, PUBLISHED)},
+}
 """Every Metric3D model by its name."""
 
 
