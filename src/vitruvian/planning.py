@@ -104,6 +104,7 @@ def _job_of(workload: Workload) -> PlanJob:
         offers=offers_of(workload),
         input_hw=workload.input_hw,
         patch_size=workload.patch_size,
+        stride=workload.stride,
         parameters=_parameters(workload),
         published=bool(workload.key),
     )

@@ -8,7 +8,7 @@ from vitruvian.datasets.augment import DenseRecipe, PoseRecipe
 from vitruvian.errors import UsageError
 from vitruvian.finetuning.recipe import RECIPES, Recipe, recipe_for
 from vitruvian.models.sapiens import published_config
-from vitruvian.training.schedules import Cosine, Linear, Stepwise
+from vitruvian.training.schedules import Cosine, Linear, Poly, Stepwise
 
 
 @pytest.mark.parametrize(
@@ -65,6 +65,7 @@ def test_schedules_end_where_the_training_ends() -> None:
     assert smooth(199) < smooth(198)
     assert isinstance(Recipe(schedule="cosine").schedule_for(steps, samples), Cosine)
     assert isinstance(Recipe(schedule="stepwise").schedule_for(steps, samples), Stepwise)
+    assert Recipe(schedule="poly").schedule_for(steps, samples) == Poly(steps=steps, warmup=20)
     assert Recipe(schedule="constant").schedule_for(steps, samples)(199) == 1
 
 

@@ -56,3 +56,16 @@ def test_a_resumed_watch_says_the_same() -> None:
     resumed.load_state_dict(first.state_dict())
     assert [first.seen(result(30.0)) for _ in range(5)] == [resumed.seen(result(30.0)) for _ in range(5)]
     assert first.state_dict() == resumed.state_dict()
+
+
+def test_losses_on_their_way_through_zero_are_learning() -> None:
+    falling = [1.5] * WINDOW + [0.005] * WINDOW + [0.05] * WINDOW + [-0.04] * WINDOW + [-0.03] * WINDOW
+    assert verdicts(Trouble(), falling[: 3 * WINDOW])
+    assert verdicts(Trouble(from_zero=False), falling) == []
+
+
+@pytest.mark.parametrize("lowest", [1.4, 0.005, -2.0])
+def test_negative_losses_run_away_where_all_that_was_won_is_lost(lowest: float) -> None:
+    trouble = Trouble(from_zero=False)
+    assert verdicts(trouble, [1.5] * WINDOW + [lowest] * WINDOW) == []
+    assert verdicts(trouble, [7.5] * WINDOW)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from tiny_trainings import views
 from vitruvian.datasets.preparing import Prepared, PreparedPerson, relative_depth
 from vitruvian.datasets.targets import IGNORE
-from vitruvian.finetuning.validation import FITTED_RMSE, NEAR_KEYPOINTS, Score, Validation
+from vitruvian.finetuning.score import Score
+from vitruvian.finetuning.validation import FITTED_RMSE, NEAR_KEYPOINTS, Validation
 from vitruvian.models.sapiens.config import HeadConfig, HeadKind
 from vitruvian.tasks.encode import encode_heatmaps
 from vitruvian.tasks.normal import CAMERA

@@ -51,7 +51,7 @@ def test_augmentation_can_be_switched_off_and_optional_numbers_too() -> None:
         (["lr=fast"], "got lr=fast; expected a number"),
         (["steps=2.5"], "expected a whole number or none"),
         (["weighted=1"], "expected true or false"),
-        (["schedule=exponential"], "expected one of linear, cosine, stepwise, constant"),
+        (["schedule=exponential"], "expected one of linear, cosine, stepwise, constant, poly"),
         (["betas=[0.9]"], r"expected \[a number, a number\]"),
         (["augment.shear=3"], "got augment.shear"),
         (["augment.canvas_hw=[3, 4]"], "got augment.canvas_hw"),

@@ -109,7 +109,7 @@ def test_every_model_builds_without_memory(name: str) -> None:
     assert sum(parameter.numel() for parameter in module.parameters()) == spec.config.parameters
     assert not module.training
     islands = [key for key, _ in module.named_modules() if key in spec.workload.islands]
-    known = {"pretrain": 0, "detector-nano": 2, "metric3d-convnext": 4, "metric3d-vit": 8}
+    known = {"pretrain": 0, "detector-nano": 2, "metric3d-convnext": 4, "metric3d-vit": 8, "metric3d": 8}
     kind = name if spec.task == "detect" else name.rpartition("-")[0] if "metric3d" in name else name.split("-")[1]
     last = known.get(kind, 1)
     assert len(islands) == last, (

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from vitruvian.errors import UsageError
-from vitruvian.training.schedules import Constant, Cosine, Linear, Schedule, Stepwise
+from vitruvian.training.schedules import Constant, Cosine, Linear, Poly, Schedule, Stepwise
 
 
 @pytest.mark.parametrize(
@@ -21,6 +21,8 @@ from vitruvian.training.schedules import Constant, Cosine, Linear, Schedule, Ste
         (Linear(steps=100), {0: 1.0, 25: 0.75, 99: 0.01, 100: 0.0, 500: 0.0}),
         (Linear(steps=110, warmup=10), {0: 0.001, 10: 1.0, 60: 0.5, 110: 0.0}),
         (Linear(steps=100, held=10), {0: 1.0, 9: 1.0, 10: 0.9, 99: 0.1}),
+        (Poly(steps=110, warmup=10), {0: 0.001, 10: 1.0, 60: 0.5**0.9, 110: 0.0, 500: 0.0}),
+        (Poly(steps=100, power=2.0), {0: 1.0, 50: 0.25}),
         (Cosine(steps=110, warmup=10), {0: 0.001, 10: 1.0, 35: 0.5 * (1 + 0.5**0.5), 60: 0.5, 110: 0.0, 500: 0.0}),
     ],
     ids=str,
@@ -43,6 +45,7 @@ def test_schedules_are_values() -> None:
         (Stepwise, {"steps": 10, "marks": (0.9, 0.5)}, "ascending shares"),
         (Stepwise, {"steps": 10, "marks": (170, 200)}, "between 0 and 1"),
         (Linear, {"steps": 10, "held": 0}, "held for 0 steps"),
+        (Poly, {"steps": 10, "power": 0.0}, "the power 0.0; expected one above 0"),
     ],
 )
 def test_impossible_schedules_are_refused(kind: Any, fields: dict[str, Any], message: str) -> None:

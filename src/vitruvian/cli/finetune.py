@@ -39,14 +39,17 @@ Task = Annotated[
     typer.Option(
         "--task",
         metavar="TASK",
-        help="pose, seg, depth or normal; nano, metric-nano: the embedded networks anew, on synthetic pictures.",
+        help="pose, seg, depth or normal; a metric3d model learns depth in metres, normals with it (--task depth). "
+        "nano, metric-nano: the embedded networks anew, on synthetic pictures.",
         show_default=False,
     ),
 ]
 Base = Annotated[
     str,
     typer.Option(
-        "--model", "-m", help="What to start from: a name (sapiens-2b: the encoder, a new head), a file, a RUN."
+        "--model",
+        "-m",
+        help="What to start from: a name (sapiens-2b: the encoder, a new head; metric3d-vit-small), a file, a RUN.",
     ),
 ]
 Data = Annotated[

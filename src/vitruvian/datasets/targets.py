@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -22,12 +23,13 @@ from vitruvian.datasets.npy_files import read_npy
 from vitruvian.datasets.png_targets import PngFile, channels, one_plane, open_png
 from vitruvian.errors import InputError
 from vitruvian.media.images import read_picture
-from vitruvian.media.items import Entry
+from vitruvian.media.items import Entry, Item
 from vitruvian.media.names import printable
 from vitruvian.media.png import read_png_text
 from vitruvian.tasks.bands import all_finite, any_nonzero
 from vitruvian.tasks.codes import NORMAL_FORMULA, decode_depth, decode_normals
 
+Read = TypeVar("Read")
 IGNORE = 255
 """Label of pixels that no class is known for."""
 PUBLISHED_VOID = -100.0
@@ -52,6 +54,8 @@ class Decoded:
     normal: float32 (H,W,3) x, y, z, NaN = no value."""
     mask_HW: np.ndarray | None
     """bool, True on persons; None where the sample has none."""
+    focal_35mm: float | None = None
+    """35 mm equivalent focal length in millimetres, where the picture's own data have it."""
 
     @property
     def valid_HW(self) -> np.ndarray:
@@ -78,16 +82,26 @@ def read_sample(sample: Sample, task: DenseKind) -> Decoded:
     Raises:
         InputError: a file cannot be used, or sizes differ; one line that begins with the file's name.
     """
-    image_HW3 = _named(sample.image, _picture)
+    item = _named(sample.image, _picture)
     target = _named(sample.target, _reader(sample, task))
     mask_HW = _named(sample.mask, read_mask) if sample.mask else None
     for path, array in ((sample.target, target), (sample.mask, mask_HW)):
-        if array is not None and path is not None and array.shape[:2] != image_HW3.shape[:2]:
-            raise InputError(
-                f"{_short(path)} is {_size(array)}, its picture {_size(image_HW3)}; expected equal sizes; "
-                "make them again from one source (pictures are turned upright as their EXIF data ask)"
-            )
-    return Decoded(name=sample.name, image_HW3=image_HW3, target=target, mask_HW=mask_HW)
+        if array is not None and path is not None:
+            _check_size(path, array, item.image_HW3)
+    return Decoded(
+        name=sample.name, image_HW3=item.image_HW3, target=target, mask_HW=mask_HW, focal_35mm=item.focal_35mm
+    )
+
+
+def read_further(decoded: Decoded, sample: Sample, task: DenseKind) -> Decoded:
+    """The same picture and mask, which are not decoded again, with the target of another sample of the picture.
+
+    Raises:
+        InputError: as `read_sample`.
+    """
+    target = _named(sample.target, _reader(sample, task))
+    _check_size(sample.target, target, decoded.image_HW3)
+    return replace(decoded, target=target)
 
 
 def read_labels(path: Path) -> np.ndarray:
@@ -171,11 +185,11 @@ def read_mask(path: Path) -> np.ndarray:
         values = one_plane(png) if png.one_plane else channels(png)
         return np.asarray((values if values.ndim == 2 else values[..., 0]) > 0)
     lossy = path.suffix.lower() in (".jpg", ".jpeg", ".webp")
-    return np.asarray(_picture(path)[..., 0] > (LOSSY_PERSON if lossy else 0))
+    return np.asarray(_picture(path).image_HW3[..., 0] > (LOSSY_PERSON if lossy else 0))
 
 
-def _picture(path: Path) -> np.ndarray:
-    return read_picture(Entry(name=path.name, path=path, payload=None, index=0)).image_HW3
+def _picture(path: Path) -> Item:
+    return read_picture(Entry(name=path.name, path=path, payload=None, index=0))
 
 
 def _reader(sample: Sample, task: DenseKind) -> Callable[[Path], np.ndarray]:
@@ -191,7 +205,7 @@ _READERS: Mapping[str, Callable[[Path], np.ndarray]] = {
 }
 
 
-def _named(path: Path, read: Callable[[Path], np.ndarray]) -> np.ndarray:
+def _named(path: Path, read: Callable[[Path], Read]) -> Read:
     """What `read` gives, its errors with the file's name in front."""
     try:
         return read(path)
@@ -216,6 +230,14 @@ def _float32(values: np.ndarray) -> np.ndarray:
 
 def _short(path: Path) -> str:
     return printable(f"{path.parent.name}/{path.name}")
+
+
+def _check_size(path: Path, array: np.ndarray, image_HW3: np.ndarray) -> None:
+    if array.shape[:2] != image_HW3.shape[:2]:
+        raise InputError(
+            f"{_short(path)} is {_size(array)}, its picture {_size(image_HW3)}; expected equal sizes; "
+            "make them again from one source (pictures are turned upright as their EXIF data ask)"
+        )
 
 
 def _size(array: np.ndarray) -> str:

@@ -24,18 +24,18 @@ from vitruvian.finetuning.memory import loader_threads
 from vitruvian.finetuning.planned import PlannedTraining
 from vitruvian.finetuning.progress import TrainingProgress
 from vitruvian.finetuning.rig import Rig
+from vitruvian.finetuning.score import Score
 from vitruvian.finetuning.shortage import smaller_knobs
-from vitruvian.finetuning.start import Start, start
+from vitruvian.finetuning.start import Start
+from vitruvian.finetuning.trainee import Measures
 from vitruvian.finetuning.training import Outcome, Training
-from vitruvian.finetuning.validation import Score, Validation
 from vitruvian.fit.calibration import CalibrationPoint, remember
 from vitruvian.fit.knobs import Knobs
 from vitruvian.fit.parts import blocks_of
 from vitruvian.hardware import PeakWatch, large_blocks_apart, limit_memory, open_meter, probe
 from vitruvian.tasks.base import Provenance
-from vitruvian.training.batches import Batch, on_device, stacked
+from vitruvian.training.batches import Canvases, on_device
 from vitruvian.training.drop_path import add_drop_path
-from vitruvian.training.objectives import objective_for
 from vitruvian.training.ranks import Ranks
 
 LEAST_CORRUPT, CORRUPT_SHARE = 10, 0.01
@@ -86,7 +86,7 @@ def put_together(
     cv2.setNumThreads(1)  # many small pictures in threads of our own
     torch.manual_seed(recipe.seed)
     with large_blocks_apart():
-        begun = start(found, planned.spec, seed=recipe.seed)
+        begun = planned.trainee.begin(found, planned.spec, recipe.seed)
     for note in begun.notes:
         report(f"note: {note}")
     limit = None
@@ -111,15 +111,12 @@ def _rig(planned: PlannedTraining, begun: Start, ranks: Ranks) -> Rig:
         network=begun.network,
         workload=planned.workload,
         recipe=recipe,
-        objective=objective_for(
-            zoo.sapiens_config(planned.spec),
-            weighted=recipe.weighted,
-            hardest=recipe.hardest,
-            sigma=recipe.heat_sigma,
-        ),
+        objective=planned.trainee.objective(planned.spec, recipe),
+        stack=planned.data.stack,
         family=planned.spec.family,
         device=plan.device,
         knobs=plan.knobs,
+        rates=planned.trainee.rates,
         ranks=ranks,
     )
 
@@ -150,13 +147,7 @@ def _training(
         corrupt_limit=max(LEAST_CORRUPT, int(CORRUPT_SHARE * len(data.train))) if limit is None else limit,
         ranks=rig.ranks,
     )
-    config = zoo.sapiens_config(planned.spec)
-    assert config.head is not None
-
-    validation = Validation(
-        kind=planned.task, head=config.head, objective=rig.objective, frame=planned.spec.normal_frame
-    )
-
+    validation = planned.trainee.validation(planned.spec, rig.objective)
     return Training(
         rig=rig,
         recipe=recipe,
@@ -181,20 +172,20 @@ def _training(
 
 
 def _score(
-    planned: PlannedTraining, loader: Loader[Any, Any], validation: Validation, rig: Rig, picture: Path | None
+    planned: PlannedTraining, loader: Loader[Any, Any], validation: Measures, rig: Rig, picture: Path | None
 ) -> Score:
     """Measure the network on the samples to validate on."""
     return validation.score(rig.network, _validation_batches(planned, loader, rig), picture)
 
 
-def _validation_batches(planned: PlannedTraining, loader: Loader[Any, Any], rig: Rig) -> Iterator[Batch]:
+def _validation_batches(planned: PlannedTraining, loader: Loader[Any, Any], rig: Rig) -> Iterator[Canvases]:
     """In micro-batches, on the device."""
     data = planned.data
     samples = plain_samples(
         data.validation, data.prepare_plain, loader.name_of, loader.corrupt_elsewhere, max(1, loader.threads)
     )
     while rows := list(islice(samples, rig.knobs.micro_batch)):
-        yield on_device(stacked(rows), rig.device)
+        yield on_device(data.stack(rows), rig.device)
 
 
 def _document(

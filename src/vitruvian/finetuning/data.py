@@ -1,47 +1,27 @@
-"""The samples of a fine-tuning: found, split, and prepared for one network.
+"""The samples of a Sapiens fine-tuning: found, split, and prepared for one network.
 
 In: a data folder and the network to train. Out: `TrainingData`. Annotations are read, pictures are not.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
-
-import numpy as np
+from typing import Any
 
 from vitruvian.datasets.augment import DENSE_RECIPES, DenseRecipe, PoseRecipe
 from vitruvian.datasets.coco_persons import PersonSample, find_persons
 from vitruvian.datasets.layouts import DenseKind, Sample, find_samples, split_samples
-from vitruvian.datasets.preparing import DensePreparation, PosePreparation, Prepared, PreparedPerson
+from vitruvian.datasets.preparing import DensePreparation, PosePreparation, Prepared
 from vitruvian.datasets.targets import IGNORE
 from vitruvian.errors import InputError, UsageError
 from vitruvian.finetuning.recipe import Recipe
-from vitruvian.media.names import shown
+from vitruvian.finetuning.samples import TrainingData, as_wanted, with_samples
 from vitruvian.models.sapiens.config import HeadConfig
 from vitruvian.tasks.labels import KEYPOINT_SETS, keypoint_set
 from vitruvian.tasks.normal import CAMERA, NormalFrame
 from vitruvian.tasks.own_labels import labels_of
-
-AnySample = TypeVar("AnySample", Sample, PersonSample)
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class TrainingData(Generic[AnySample]):
-    """Samples and how they are prepared."""
-
-    layout: str
-    """What the folder looks like, in words."""
-    train: Sequence[AnySample]
-    validation: Sequence[AnySample]
-    prepare: Callable[[AnySample, np.random.Generator], Prepared | PreparedPerson]
-    """A sample as it is trained on; `InputError`: it is no use."""
-    prepare_plain: Callable[[AnySample, None], Prepared | PreparedPerson]
-    """A sample as it is measured on."""
-    missing: tuple[str, ...]
-    """A sentence for every file without a partner."""
 
 
 def training_data(
@@ -61,13 +41,7 @@ def training_data(
         if head.kind == "pose"
         else _pictures(folder, head.kind, head, input_hw, recipe, frame)
     )
-    if not found.train:
-        first = f" ({found.missing[0]})" if found.missing else ""
-        raise UsageError(
-            f"got {shown(folder)} without a sample to train on{first}; expected some beside the "
-            f"{len(found.validation)} to validate on; add some, or lower validation_share"
-        )
-    return found
+    return with_samples(folder, found)
 
 
 def _pictures(
@@ -83,7 +57,7 @@ def _pictures(
         flip_pairs=labels_of(head.channels).flip_pairs if kind == "seg" else (),
         frame=frame,
     )
-    return _as_wanted(found.layout.in_words, train, validation, _checked(preparation, head), recipe, found.missing)
+    return as_wanted(found.layout.in_words, train, validation, _checked(preparation, head), recipe, found.missing)
 
 
 def _persons(folder: Path, head: HeadConfig, input_hw: tuple[int, int], recipe: Recipe) -> TrainingData[PersonSample]:
@@ -98,27 +72,7 @@ def _persons(folder: Path, head: HeadConfig, input_hw: tuple[int, int], recipe: 
     assert isinstance(augment, PoseRecipe)
     preparation = PosePreparation(convention=keypoint_set(head.channels), recipe=replace(augment, canvas_hw=input_hw))
     layout = f"COCO annotations of {found.convention.count} keypoints"
-    return _as_wanted(layout, train, validation, preparation.prepared, recipe, found.missing)
-
-
-def _as_wanted(
-    layout: str,
-    train: Sequence[AnySample],
-    validation: Sequence[AnySample],
-    prepared: Callable[[AnySample, Any], Any],
-    recipe: Recipe,
-    missing: tuple[str, ...],
-) -> TrainingData[AnySample]:
-    """With samples to validate on spread over all, and without augmentation where none is wanted."""
-    places = np.linspace(0, len(validation) - 1, min(len(validation), recipe.validation_limit)).round().astype(int)
-    return TrainingData(
-        layout=layout,
-        train=train,
-        validation=[validation[place] for place in places],
-        prepare=prepared if recipe.augment is not None else lambda sample, rng: prepared(sample, None),
-        prepare_plain=prepared,
-        missing=missing,
-    )
+    return as_wanted(layout, train, validation, preparation.prepared, recipe, found.missing)
 
 
 def _checked(preparation: DensePreparation, head: HeadConfig) -> Callable[[Sample, Any], Prepared]:

@@ -15,24 +15,29 @@ from vitruvian.fit.knobs import Knobs
 from vitruvian.fit.plan_values import Plan
 from vitruvian.fit.workload import Workload
 from vitruvian.hardware import probe
-from vitruvian.models.sapiens.config import HeadKind
 from vitruvian.planning import footprints_for
 from vitruvian.planning import plan as make_plan
 
 SOURCE_PIXELS = 1920 * 1080
 """Pictures of the data are assumed to be of this size: a thread of the loader holds one, with its target."""
-TARGET_BYTES: Mapping[HeadKind, int] = {"pose": 0, "seg": 1, "depth": 4, "normal": 12}
-"""Per pixel of a canvas."""
-DECODED_BYTES: Mapping[HeadKind, int] = {"pose": 6, "seg": 8, "depth": 20, "normal": 44}
-"""Per pixel of a source: picture, target, and what is made on the way."""
 MOST_THREADS = 8
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SampleBytes:
+    """What a sample takes on its way to the network."""
+
+    target: int
+    """Per pixel of a canvas, beside the picture."""
+    decoded: int
+    """Per pixel of a source: picture, target, and what is made on the way."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MemoryPlanner:
     """Plans for one training on one machine."""
 
-    kind: HeadKind
+    sample: SampleBytes
     workload: Workload
     """At the base's own picture size, or the one asked for."""
     batch_size: int
@@ -76,9 +81,9 @@ class MemoryPlanner:
         """Samples of two steps and of the one at work, and a source in every thread."""
         assert self.workload.input_hw is not None
         height, width = self.workload.input_hw
-        sample_bytes = height * width * (3 + TARGET_BYTES[self.kind])
+        sample_bytes = height * width * (3 + self.sample.target)
         held = 3 * self.batch_size // self.gpus
-        return held * sample_bytes + loader_threads() * SOURCE_PIXELS * DECODED_BYTES[self.kind]
+        return held * sample_bytes + loader_threads() * SOURCE_PIXELS * self.sample.decoded
 
 
 def loader_threads() -> int:

@@ -21,7 +21,6 @@ from vitruvian.training.metric.nano_pictures import rendered_metric_pictures
 from vitruvian.training.metric.nano_recipe import MetricNanoRecipe
 from vitruvian.training.metric.objective import MetricObjective, by_task, measures
 from vitruvian.training.metric.samples import (
-    MetricAugmentation,
     MetricPicture,
     MetricSample,
     blank_metric_batch,
@@ -37,14 +36,15 @@ from vitruvian.zoo.spec import picture_inputs
 LOSSES = 1
 """Counts up when a step comes to hold other tensors than before: what is remembered of it is void then."""
 METRIC_TRAINING = Recipe(
-    steps=3000,
-    batch_size=32,
-    lr=1e-3,
+    steps=4600,
+    batch_size=16,
+    lr=8e-4,
     schedule="cosine",
-    warmup=150,
+    warmup=200,
     weight_decay=0.05,
     layer_decay=1.0,
-    average=0.998,
+    clip_norm=20.0,  # one layer's gradient, of what changes depth, is as large as all others: 10 to 100
+    average=0.999,
     seed=MetricNanoRecipe().seed,
     validation_limit=64,
     corrupt_limit=0,
@@ -128,14 +128,14 @@ def _objective(decoder: RefinerConfig, recipe: MetricNanoRecipe) -> MetricObject
 def _sample(
     config: Metric3dConfig, picture: MetricPicture, rng: np.random.Generator, recipe: MetricNanoRecipe
 ) -> MetricSample:
-    return metric_sample(picture, config.input_hw, config.depth_range_m, MetricAugmentation(), rng)
+    return metric_sample(picture, config.input_hw, config.depth_range_m, recipe.augmentation, rng)
 
 
 def _held_out_sample(
     config: Metric3dConfig, picture: MetricPicture, rng: np.random.Generator, recipe: MetricNanoRecipe
 ) -> MetricSample:
     """The whole picture, as networks are used."""
-    return metric_sample(picture, config.input_hw, config.depth_range_m, MetricAugmentation(), None)
+    return metric_sample(picture, config.input_hw, config.depth_range_m, recipe.augmentation, None)
 
 
 def _write_weights(config: Metric3dConfig, weights: Mapping[str, Tensor], folder: Path) -> int:

@@ -33,10 +33,10 @@ from vitruvian.finetuning.planned import kept_settings
 from vitruvian.finetuning.progress import TrainingProgress
 from vitruvian.finetuning.rig import Rig
 from vitruvian.finetuning.road import own_device
+from vitruvian.finetuning.score import Score
 from vitruvian.finetuning.shortage import smaller_knobs
 from vitruvian.finetuning.state import read_document
 from vitruvian.finetuning.training import Outcome, Training
-from vitruvian.finetuning.validation import Score
 from vitruvian.fit.explain import shortfall
 from vitruvian.fit.parts import blocks_of
 from vitruvian.hardware import PeakWatch, limit_memory, open_meter, parse_size, probe

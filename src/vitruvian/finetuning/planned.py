@@ -8,27 +8,26 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, cast, get_args
 
 from vitruvian import zoo
 from vitruvian.errors import UsageError
-from vitruvian.finetuning.data import TrainingData, training_data
 from vitruvian.finetuning.memory import MemoryPlanner
 from vitruvian.finetuning.progress import duration
-from vitruvian.finetuning.recipe import Recipe, recipe_for
-from vitruvian.finetuning.start import start_spec
+from vitruvian.finetuning.recipe import Recipe
+from vitruvian.finetuning.samples import TrainingData
+from vitruvian.finetuning.trainee import Asked, Trainee
+from vitruvian.finetuning.trainees import trainee_of
 from vitruvian.finetuning.wishes import Wishes
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.plan_values import Plan
 from vitruvian.fit.workload import Workload
 from vitruvian.media.names import shown
-from vitruvian.models.sapiens import SapiensConfig
-from vitruvian.models.sapiens.config import HeadConfig, HeadKind
+from vitruvian.models.sapiens.config import HeadKind
 from vitruvian.tasks.normal import NORMAL_FRAMES, NormalFrame
 from vitruvian.training.ranks import announced_ranks
-from vitruvian.training.workload import trainable_spec, training_workload
+from vitruvian.training.workload import trainable_spec
 
 KEPT_ON_RESUME = ("precision", "optimizer", "trainable", "gradients", "checkpointing", "attention", "parallel")
 """Knobs of training that a resumed one keeps, beside type, crop, patch and micro-batch."""
@@ -38,6 +37,7 @@ KEPT_ON_RESUME = ("precision", "optimizer", "trainable", "gradients", "checkpoin
 class PlannedTraining:
     """Everything that is known beforehand."""
 
+    trainee: Trainee
     task: HeadKind
     base: zoo.ModelSpec
     spec: zoo.ModelSpec
@@ -54,10 +54,7 @@ class PlannedTraining:
     @property
     def workload(self) -> Workload:
         """The network at the size that will be trained."""
-        config = zoo.sapiens_config(self.spec)
-        return training_workload(
-            self.base, self.task, _head(config).channels, input_hw=config.input_hw, patch_size=config.backbone.patch
-        )
+        return self.trainee.workload(self.spec)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -72,6 +69,7 @@ class PlannedTraining:
             "samples": [len(self.data.train), len(self.data.validation)],
             "names": hashlib.sha256(_bytes(names)).hexdigest()[:16],
             "steps": self.steps,
+            **self.data.identity,
             **self.recipe.identity,
         }
 
@@ -107,7 +105,8 @@ def plan_training(
 
     Args:
         task: pose, seg, depth or normal.
-        model: a catalogue name (`sapiens-2b`: the pretrained encoder), a weight file or a training's folder.
+        model: a catalogue name (`sapiens-2b`: the pretrained encoder), a weight file or a training's folder; of a
+            Metric3D network depth alone, which teaches normals, too.
         data: folder in one of the layouts of `vitruvian.datasets`.
         wishes: recipe and knobs that the user insists on.
         budget_bytes: for the whole process on its device; None: what is free.
@@ -120,24 +119,20 @@ def plan_training(
     if task not in get_args(HeadKind):
         raise UsageError(f"got the task {task!r}; expected one of {', '.join(get_args(HeadKind))}; name one (--task)")
     kind, base = cast(HeadKind, task), trainable_spec(model)
-    spec_at = partial(
-        start_spec,
-        base,
-        kind,
-        channels=wishes.channels,
-        patch_size=wishes.knobs.get("patch_size"),
-        normal_frame=_frame(frame),
-    )
-    spec = spec_at(input_hw=wishes.knobs.get("input_hw"))
-    recipe = _recipe(spec, wishes)
-    found = _data(data, spec, recipe)
-    planner = _planner(kind, training_workload(base, kind, wishes.channels), recipe, device)
+    trainee = trainee_of(base)
+    plain = Asked(task=kind, channels=wishes.channels, frame=_frame(frame))
+    asked = replace(plain, input_hw=wishes.knobs.get("input_hw"), patch_size=wishes.knobs.get("patch_size"))
+    spec = trainee.spec(base, asked)
+    recipe = _recipe(trainee.recipe(spec, wishes), wishes)
+    found = trainee.data(data, spec, recipe)
+    planner = _planner(trainee, trainee.spec(base, plain), recipe, device)
     plan = planner.plan(wishes.knobs, budget_bytes)
     if plan.knobs.input_hw not in (None, spec.config.input_hw):  # the plan took a smaller crop
-        spec = spec_at(input_hw=plan.knobs.input_hw)
-        found = _data(data, spec, recipe)
+        spec = trainee.spec(base, replace(asked, input_hw=plan.knobs.input_hw))
+        found = trainee.data(data, spec, recipe)
     steps = recipe.steps_for(len(found.train))
     return PlannedTraining(
+        trainee=trainee,
         task=kind,
         base=base,
         spec=spec,
@@ -148,19 +143,20 @@ def plan_training(
         plan=plan,
         planner=planner,
         budget_bytes=budget_bytes,
-        decisions=tuple(_decisions(recipe, steps, wishes)),
+        decisions=(*found.decisions, *_decisions(trainee, recipe, steps, wishes)),
     )
 
 
-def _planner(kind: HeadKind, workload: Workload, recipe: Recipe, device: str | None) -> MemoryPlanner:
+def _planner(trainee: Trainee, spec: zoo.ModelSpec, recipe: Recipe, device: str | None) -> MemoryPlanner:
+    """For a network of the base's own canvas."""
     gpus = announced_ranks()[1]
     if recipe.batch_size % gpus:
         raise UsageError(
             f"got batch_size={recipe.batch_size} for {gpus} processes; expected a multiple; change one of them"
         )
     return MemoryPlanner(
-        kind=kind,
-        workload=workload,
+        sample=trainee.sample_bytes(spec),
+        workload=trainee.workload(spec),
         batch_size=recipe.batch_size,
         averaged=recipe.average > 0,
         device=device,
@@ -168,13 +164,9 @@ def _planner(kind: HeadKind, workload: Workload, recipe: Recipe, device: str | N
     )
 
 
-def _recipe(spec: zoo.ModelSpec, wishes: Wishes) -> Recipe:
-    recipe = wishes.applied(recipe_for(zoo.sapiens_config(spec)))
+def _recipe(recipe: Recipe, wishes: Wishes) -> Recipe:
+    """Without what the knobs exclude."""
     return replace(recipe, clip_norm=0.0) if wishes.knobs.get("gradients") == "released" else recipe
-
-
-def _data(folder: Path, spec: zoo.ModelSpec, recipe: Recipe) -> TrainingData[Any]:
-    return training_data(folder, _head(zoo.sapiens_config(spec)), spec.config.input_hw, recipe, spec.normal_frame)
 
 
 def kept_settings(knobs: dict[str, Any], *, exactly: bool) -> dict[str, Any]:
@@ -198,8 +190,11 @@ def kept_settings(knobs: dict[str, Any], *, exactly: bool) -> dict[str, Any]:
     return kept
 
 
-def _decisions(recipe: Recipe, steps: int, wishes: Wishes) -> list[Decision]:
-    decisions = []
+def _decisions(trainee: Trainee, recipe: Recipe, steps: int, wishes: Wishes) -> list[Decision]:
+    decisions = [
+        Decision(what=f"lr of {names}", value=f"{factor:g} of the others'", because="as published")
+        for names, factor in trainee.rates.items()
+    ]
     warmup = recipe.warmup_for(steps)
     if warmup != recipe.warmup:
         because = f"a tenth of the training at most; {recipe.warmup} steps are meant for a longer one"
@@ -208,11 +203,6 @@ def _decisions(recipe: Recipe, steps: int, wishes: Wishes) -> list[Decision]:
         because = "gradients are applied as they are made"
         decisions.append(Decision(what="clip_norm", value="none", because=because))
     return decisions
-
-
-def _head(config: SapiensConfig) -> HeadConfig:
-    assert config.head is not None
-    return config.head
 
 
 def _frame(name: str | None) -> NormalFrame | None:

@@ -13,10 +13,12 @@ from vitruvian.datasets.augment import DENSE_RECIPES, PARSING_RECIPE, DenseRecip
 from vitruvian.errors import UsageError
 from vitruvian.models.sapiens import SIZES, SapiensConfig
 from vitruvian.models.sapiens.config import HeadKind
-from vitruvian.training.schedules import Constant, Cosine, Linear, Schedule, Stepwise
+from vitruvian.training.metric.samples import MetricAugmentation
+from vitruvian.training.schedules import Constant, Cosine, Linear, Poly, Schedule, Stepwise
 from vitruvian.training.spike_guard import SPIKE_FACTOR
 
-ScheduleName = Literal["linear", "cosine", "stepwise", "constant"]
+ScheduleName = Literal["linear", "cosine", "stepwise", "constant", "poly"]
+Augmentation = DenseRecipe | PoseRecipe | MetricAugmentation
 FREE_OF_IDENTITY = ("log_every", "checkpoint_minutes", "checkpoint_every", "corrupt_limit")
 """Fields that decide nothing about the weights."""
 SHORT_WARMUP = 0.1
@@ -55,7 +57,7 @@ class Recipe:
     """A batch is left out whose loss is so many times the one before; None: none is."""
     weighted: bool = True
     """Seg: classes weigh as published, where weights were published."""
-    augment: DenseRecipe | PoseRecipe | None = None
+    augment: Augmentation | None = None
     """How samples are varied by chance; None: not at all."""
     seed: int = 0
     validation_share: float = 0.05
@@ -93,6 +95,8 @@ class Recipe:
             return Cosine(steps=steps, warmup=warmup)
         if self.schedule == "stepwise":
             return Stepwise(steps=steps, warmup=warmup)
+        if self.schedule == "poly":
+            return Poly(steps=steps, warmup=warmup)
         held = 1 if self.steps or self.epochs < 2 else max(1, round(samples / self.batch_size))
         return Linear(steps=steps, warmup=warmup, held=held)
 

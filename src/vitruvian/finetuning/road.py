@@ -79,7 +79,8 @@ def finetune(
 
     Args:
         task: pose, seg, depth or normal.
-        model: a name (`sapiens-2b`: the pretrained encoder, a fresh head), a weight file, the folder of a training.
+        model: a name (`sapiens-2b`: the pretrained encoder, a fresh head), a weight file, the folder of a training. A
+            Metric3D network (v2) learns depth in metres, and normals with it, as the task depth.
         data: folder in one of the layouts of docs/training-data.md.
         out: folder of the training; absent or empty, unless `mode` says otherwise.
         settings: `key=value` texts: fields of `finetuning.recipe.Recipe`, knobs of `fit.settings`, `channels`.

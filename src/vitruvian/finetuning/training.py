@@ -26,6 +26,7 @@ from vitruvian.finetuning.loader import Loader
 from vitruvian.finetuning.progress import Pace, TrainingProgress
 from vitruvian.finetuning.recipe import Recipe
 from vitruvian.finetuning.rig import Moment, Rig
+from vitruvian.finetuning.score import Score
 from vitruvian.finetuning.sharding import reshard
 from vitruvian.finetuning.shortage import changes
 from vitruvian.finetuning.state import (
@@ -43,7 +44,6 @@ from vitruvian.finetuning.state import (
 )
 from vitruvian.finetuning.tensorboard import TensorBoard
 from vitruvian.finetuning.trouble import Trouble
-from vitruvian.finetuning.validation import Score
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.knobs import Knobs
 from vitruvian.hardware import PeakWatch, free_caches, out_of_memory
@@ -110,7 +110,7 @@ class Training:
         self._best: tuple[int, float] | None = None
         self._first: Score | None = None
         self._score: Score | None = None
-        self._trouble = Trouble(scaled=self.rig.knobs.dtype == "float16")
+        self._trouble = Trouble(scaled=self.rig.knobs.dtype == "float16", from_zero=self.rig.objective.from_zero)
         self._recent: list[float] = []
         self._pace = Pace()
         self._saved_s = self.clock_s()

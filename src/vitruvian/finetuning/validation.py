@@ -9,10 +9,8 @@ pass of a micro-batch, and its maps at canvas size.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -24,15 +22,13 @@ from vitruvian.datasets.preparing import NO_DEPTH, NO_NORMAL
 from vitruvian.datasets.sheet import hatched, shown_classes
 from vitruvian.datasets.targets import IGNORE
 from vitruvian.evaluation.dense_accuracy import DepthTally, LabelTally, NormalTally
-from vitruvian.media.atomic import write_atomic
-from vitruvian.media.png import encode_png
+from vitruvian.finetuning.score import SHOWN, SampleSheet, Score, mean_loss
 from vitruvian.models.sapiens.config import HeadConfig, HeadKind
 from vitruvian.tasks import drawing
 from vitruvian.tasks.decode import decode_heatmaps
 from vitruvian.tasks.labels import keypoint_set
 from vitruvian.tasks.normal import NormalFrame
 from vitruvian.tasks.own_labels import labels_of
-from vitruvian.tasks.preprocess import normalise
 from vitruvian.training.batches import Batch, PoseBatch
 from vitruvian.training.objectives import Objective, enlarged, raw_of
 
@@ -47,29 +43,6 @@ LEADING: Mapping[HeadKind, tuple[str, bool]] = {
     "normal": ("mean deg", False),
 }
 """The number that decides which state is the best, and whether more of it is better."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Score:
-    """One validation."""
-
-    loss: float
-    """Mean over the samples, as it is trained on."""
-    numbers: Mapping[str, float]
-    leading: str
-    """Name of the number that decides."""
-    more_is_better: bool
-
-    @property
-    def value(self) -> float:
-        """The number that decides; NaN where nothing could be measured."""
-        return self.numbers.get(self.leading, float("nan"))
-
-    def is_better_than(self, best: float | None) -> bool:
-        """Whether a state with this score is to be kept in the place of the best so far; never without a number."""
-        if best is None or math.isnan(self.value):
-            return not math.isnan(self.value)
-        return self.value > best if self.more_is_better else self.value < best
 
 
 class _Tally(Protocol):
@@ -102,27 +75,17 @@ class Validation:
     head: HeadConfig
     objective: Objective[Batch]
     frame: NormalFrame
-    shown: int = 8
-    """Samples in the picture."""
+    shown: int = SHOWN
 
-    @torch.no_grad()
     def score(self, network: nn.Module, batches: Iterable[Batch], picture: Path | None = None) -> Score:
         """Measure a network, which is in training mode again afterwards."""
-        tally, sheet = self._tally(), _Sheet(count=self.shown)
-        total = torch.zeros(0)
-        count = torch.zeros(0)
-        with _evaluating(network):
-            for batch in batches:
-                outputs = network(normalise(batch.canvas_BHW3))
-                raw_BChw = raw_of(outputs)
-                terms = self.objective.losses(outputs, batch)
-                sums = torch.stack([term.total.float() for term in terms]).cpu()
-                counts = torch.stack([term.count.float() for term in terms]).cpu()
-                total, count = (sums, counts) if not len(total) else (total + sums, count + counts)
-                self._add(tally, sheet, raw_BChw, batch)
-        if picture is not None and sheet.tiles:
-            sheet.write(picture)
-        loss = (total / count.clamp_min(1)).sum().item() if len(total) else float("nan")
+        tally, sheet = self._tally(), SampleSheet(count=self.shown)
+
+        def seen(outputs: Mapping[str, Tensor], batch: Batch) -> None:
+            self._add(tally, sheet, raw_of(outputs), batch)
+
+        loss = mean_loss(network, batches, self.objective, seen)
+        sheet.write(picture)
         leading, more_is_better = LEADING[self.kind]
         return Score(loss=loss, numbers=dict(tally.numbers()), leading=leading, more_is_better=more_is_better)
 
@@ -133,7 +96,7 @@ class Validation:
             return DepthTally()
         return NormalTally() if self.kind == "normal" else KeypointTally()
 
-    def _add(self, tally: _Tally, sheet: _Sheet, raw_BChw: Tensor, batch: Batch) -> None:
+    def _add(self, tally: _Tally, sheet: SampleSheet, raw_BChw: Tensor, batch: Batch) -> None:
         if isinstance(batch, PoseBatch):
             assert isinstance(tally, KeypointTally)
             self._add_persons(tally, sheet, raw_BChw, batch)
@@ -146,7 +109,7 @@ class Validation:
             if not sheet.full:
                 sheet.add(canvas_HW3, self._drawn(canvas_HW3, true), self._drawn(canvas_HW3, found))
 
-    def _add_persons(self, tally: KeypointTally, sheet: _Sheet, raw_BKhw: Tensor, batch: PoseBatch) -> None:
+    def _add_persons(self, tally: KeypointTally, sheet: SampleSheet, raw_BKhw: Tensor, batch: PoseBatch) -> None:
         canvas_BHW3 = batch.canvas_BHW3.cpu().numpy()
         height, width = canvas_BHW3.shape[1:3]
         found_BK3 = decode_heatmaps(raw_BKhw.float(), (height, width)).cpu().numpy()
@@ -185,33 +148,3 @@ class Validation:
         box_14 = np.array([[0.0, 0.0, width, height]])
         convention = keypoint_set(self.head.channels)
         return drawing.draw_pose(canvas_HW3, xy_K2[None].astype(np.float64), score_K[None], box_14, convention)
-
-
-@contextmanager
-def _evaluating(network: nn.Module) -> Iterator[None]:
-    network.eval()
-    try:
-        yield
-    finally:
-        network.train()
-
-
-@dataclass(kw_only=True)
-class _Sheet:
-    """Rows of picture, truth and result."""
-
-    count: int
-    tiles: list[np.ndarray] = field(default_factory=list)
-
-    @property
-    def full(self) -> bool:
-        return len(self.tiles) >= 3 * self.count
-
-    def add(self, *tiles: np.ndarray) -> None:
-        if not self.full:
-            self.tiles += tiles
-
-    def write(self, path: Path) -> None:
-        captions = ["picture", "truth", "result"] * (len(self.tiles) // 3)
-        height = min(360, self.tiles[0].shape[0])
-        write_atomic(path, encode_png(drawing.side_by_side(self.tiles, captions, height=height, columns=6)))

@@ -13,9 +13,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from vitruvian.datasets.augment import DenseRecipe, PoseRecipe
 from vitruvian.errors import UsageError
-from vitruvian.finetuning.recipe import Recipe
+from vitruvian.finetuning.recipe import Augmentation, Recipe
 from vitruvian.fit.settings import parse_settings, setting_kinds
 from vitruvian.media.names import shown
 
@@ -121,7 +120,7 @@ def _is_row(value: Any) -> bool:
     return isinstance(value, (list, tuple))
 
 
-def _changed_augment(augment: DenseRecipe | PoseRecipe | None, dotted: Mapping[str, Any]) -> DenseRecipe | PoseRecipe:
+def _changed_augment(augment: Augmentation | None, dotted: Mapping[str, Any]) -> Augmentation:
     if augment is None:
         raise UsageError(f"got {AUGMENT}.{next(iter(dotted))} with augment=false; expected one of them; leave one out")
     hints = get_type_hints(type(augment))

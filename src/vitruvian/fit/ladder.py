@@ -136,7 +136,7 @@ def _crops(job: PlanJob) -> Iterator[tuple[int, int] | None]:
     if job.input_hw is None or not job.train or "crop" not in job.offers or {"input_hw", "patch_size"} & set(job.fixed):
         yield job.input_hw
         return
-    patch = job.patch_size or 1
+    patch = job.patch_size or job.stride or 1
     for share in CROPS:
         height, width = (max(patch, round(side * share) // patch * patch) for side in job.input_hw)
         yield height, width

@@ -41,6 +41,8 @@ class PlanJob:
     """Picture height and width the network was made for; None: it takes no pictures."""
     patch_size: int | None = None
     """Side of its ViT patch; None: it has none."""
+    stride: int | None = None
+    """What the sides of other pictures are multiples of, where it has none."""
     parameters: int | None = None
     """Of the network, where they are known beforehand: spares traces of what cannot fit, and tells large networks."""
     published: bool = True

@@ -68,8 +68,10 @@ class Workload:
     """Height and width of the pictures that `inputs` describes, for networks that take pictures."""
     patch_size: int | None = None
     """Side of a ViT patch."""
+    stride: int | None = None
+    """What the sides of other pictures are multiples of, where there is no patch size to choose."""
     resized: Callable[[tuple[int, int], int], Workload] | None = None
-    """The same network for another picture size and patch size; None: it has one size only."""
+    """The same network for another picture size and patch size, or its stride; None: it has one size only."""
     key: str = ""
     """Names network and inputs completely, for files that remember predictions; empty: never remembered."""
 

@@ -43,6 +43,10 @@ SIGMA_AT_WIDTH = 192
 class Objective(Protocol[Taken]):
     """The losses of a training."""
 
+    @property
+    def from_zero(self) -> bool:
+        """Whether they cannot fall below 0."""
+
     def losses(self, outputs: Mapping[str, Tensor], batch: Taken, /) -> Sequence[LossSum]:
         """Terms to be added."""
 
@@ -57,6 +61,11 @@ class DenseObjective:
     kind: DenseKind
     class_weights: tuple[float, ...] | None = None
     """Of seg; None: all the same."""
+
+    @property
+    def from_zero(self) -> bool:
+        """Yes."""
+        return True
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> tuple[LossSum, ...]:
         """Terms to be added."""
@@ -92,6 +101,11 @@ class PoseObjective:
     """Width of the targets in heat-map pixels where maps are 192 across; smaller maps have narrower ones."""
     hardest: int | None = None
     """Keypoints of each person that count; None: all."""
+
+    @property
+    def from_zero(self) -> bool:
+        """Yes."""
+        return True
 
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> tuple[LossSum, ...]:
         """Terms to be added."""

@@ -1,6 +1,6 @@
 """Learning rates of the published recipes as factors of the base rate: values that are called with the step.
 
-In: a step, from 0. Out: a factor from 0 to 1. All begin with a linear warm-up from 0.001; what follows is one of four.
+In: a step, from 0. Out: a factor from 0 to 1. All begin with a linear warm-up from 0.001; what follows is one of five.
 """
 
 from __future__ import annotations
@@ -93,6 +93,24 @@ class Cosine:
     def __call__(self, step: int) -> float:
         progress = _progress(step, self.warmup, self.steps)
         return _warm(step, self.warmup) * 0.5 * (1 + math.cos(math.pi * progress))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Poly:
+    """A power of what is left of the training, as the published metric-depth training has it."""
+
+    steps: int
+    warmup: int = 0
+    power: float = 0.9
+    """1 is a straight line."""
+
+    def __post_init__(self) -> None:
+        _check_steps(self.warmup, self.steps)
+        if self.power <= 0:
+            raise UsageError(f"got a learning rate with the power {self.power}; expected one above 0 such as 0.9")
+
+    def __call__(self, step: int) -> float:
+        return _warm(step, self.warmup) * float((1 - _progress(step, self.warmup, self.steps)) ** self.power)
 
 
 def _warm(step: int, warmup: int) -> float:

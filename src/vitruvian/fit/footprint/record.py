@@ -56,12 +56,13 @@ def resized(workload: Workload, knobs: Knobs) -> Workload:
     hw, patch = knobs.input_hw or workload.input_hw, knobs.patch_size or workload.patch_size
     if (hw, patch) == (workload.input_hw, workload.patch_size):
         return workload
-    if workload.resized is None or hw is None or patch is None:
+    multiple = patch or workload.stride
+    if workload.resized is None or hw is None or multiple is None:
         raise UsageError(
             f"got another picture or patch size for {workload.name}, which has one size only; expected none; make the "
             "module for that size instead"
         )
-    return workload.resized(hw, patch)
+    return workload.resized(hw, multiple)
 
 
 def record(workload: Workload, knobs: Knobs, backend: str = "cpu") -> Recording:

@@ -70,6 +70,11 @@ class MetricObjective:
     confidence_weight: float = 0.5
     normal_weight: float = 1.0
 
+    @property
+    def from_zero(self) -> bool:
+        """No: one is the likelihood of a density, which may exceed 1."""
+        return False
+
     def losses(self, outputs: Mapping[str, Tensor], batch: MetricBatch) -> tuple[LossSum, ...]:
         """Terms to be added, in the order of `TASK_OF_TERM`."""
         states_BTShw = outputs[STATES].float()

@@ -31,10 +31,7 @@ class SteppedNetwork(nn.Module):
     def __init__(self, network: Metric3dNetwork) -> None:
         """Raises `UsageError` for a network of the first kind, which has no steps."""
         super().__init__()
-        if not isinstance(network.config.decoder, RefinerConfig):
-            raise UsageError(
-                "got a Metric3D v1 network to train step by step; expected v2 (metric3d-vit-...); name one"
-            )
+        refiner_of(network.config)
         self.config: Metric3dConfig = network.config
         self.depth_model = network.depth_model
         for name in outermost(self, ISLANDS):
@@ -49,6 +46,17 @@ class SteppedNetwork(nn.Module):
             states_BSHW.append(refinement.state_BSHW)
             refinement = decoder.step(refinement)
         return {STATES: torch.stack(states_BSHW, dim=1), CANVAS: on_canvas(decoder, refinement)}
+
+
+def refiner_of(config: Metric3dConfig) -> RefinerConfig:
+    """The decoder of a network that can be trained step by step.
+
+    Raises:
+        UsageError: a network of the first kind.
+    """
+    if not isinstance(config.decoder, RefinerConfig):
+        raise UsageError("got a Metric3D v1 network to train step by step; expected v2 (metric3d-vit-...); name one")
+    return config.decoder
 
 
 def on_canvas(decoder: Refiner, refinement: Refinement) -> Tensor:

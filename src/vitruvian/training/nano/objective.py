@@ -40,6 +40,11 @@ class JointObjective:
 
     recipe: NanoRecipe
 
+    @property
+    def from_zero(self) -> bool:
+        """Yes."""
+        return True
+
     def losses(self, outputs: Mapping[str, Tensor], batch: Batch) -> tuple[LossSum, ...]:
         """Terms to be added, in the order of `TASK_OF_TERM`."""
         recipe, seg_BChw = self.recipe, outputs["seg"].float()
