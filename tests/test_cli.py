@@ -303,7 +303,7 @@ def test_version_and_models(command: Command) -> None:
     assert "Which should I use?" in listed.out
     rows = json.loads(command("models", "--json", "--task", "depth").out)
     assert {row["task"] for row in rows} == {"depth"}
-    assert len(rows) == 10, "five of Sapiens, five of Metric3D"
+    assert len(rows) == 11, "five of Sapiens, six of Metric3D"
 
 
 def test_a_weight_file_by_path_is_a_model(command: Command, photos: Path, tmp_path: Path) -> None:

@@ -15,11 +15,11 @@ SOURCE = ROOT / "src" / "vitruvian"
 FLOORS = {
     0: ("errors", "boxes", "cache", "stages", "bundled", "data"),
     1: ("models", "tasks", "media", "hardware", "people", "plots", "following", "animation"),
-    2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue", "readback"),
+    2: ("zoo", "fit", "hub", "hub_client", "licences", "weights", "catalogue", "catalogue_details", "readback"),
     3: ("training", "datasets", "running", "audit", "artefacts", "generation"),
     4: (
         *("planning", "inference_plan", "zoo_plan", "network_stage", "predict", "picture_cameras", "metric_scaling"),
-        *("load_wish", "loading", "importing"),
+        *("load_wish", "loading", "importing", "driving"),
         *("videos", "progress", "run_document", "jobs", "coco", "precision_choice", "exporting", "compiled_loading"),
     ),
     5: ("demo", "demo_fit", "kept", "doctor", "bench", "verification", "evaluation", "finetuning"),

@@ -58,7 +58,7 @@ def test_every_model_has_its_task_and_licence(name: str) -> None:
     assert task.name == spec.task
     assert task.input_hw == spec.config.input_hw
     nano = name.endswith("-nano")
-    free = "bsd-2-clause" if metric else "apache-2.0"
+    free = "bsd-2-clause" if metric and not nano else "apache-2.0"
     assert spec.licence == (free if metric or nano or spec.task == "detect" else "cc-by-nc-4.0")
     assert spec.embedded == nano
     if isinstance(task, NormalTask):
@@ -171,8 +171,16 @@ def test_embedded_files_lie_in_the_package() -> None:
         spec = MODELS[name]
         assert spec.task == task
         paths = [file.locate() for file in spec.files if isinstance(file, PackagedFile)]
-        assert len(paths) == (1 if task in ("features", "detect") else 2)
+        assert len(paths) == (1 if task in ("features", "detect", "depth") else 2)
         assert all(path.is_file() for path in paths)
+
+
+def test_what_only_a_model_of_persons_can_do_takes_one_where_nobody_names_a_model() -> None:
+    for task, name in zoo.DEFAULT_MODELS.items():
+        of_persons = zoo.default_model(task, of_persons=True)
+        assert zoo.default_model(task) == name
+        assert of_persons == ("sapiens-depth-nano" if task == "depth" else name)
+        assert MODELS[of_persons].embedded
 
 
 @pytest.mark.parametrize(
@@ -181,7 +189,7 @@ def test_embedded_files_lie_in_the_package() -> None:
         ("sapiens-seg-1B", "sapiens-seg-1b"),
         ("sapiens-pose", "sapiens-pose-2b"),
         ("sapiens_depth_0.3b", "sapiens-depth-0.3b"),
-        ("nano", "sapiens-pose-nano"),
+        ("nano", "metric3d-nano"),
         ("sapiens-pose-2b-308", "sapiens-pose-2b-"),
     ],
 )

@@ -17,9 +17,9 @@ from vitruvian.media.items import Entry
 from vitruvian.media.names import output_name
 from vitruvian.media.png import encode_png
 from vitruvian.tasks.drawing import side_by_side
-from vitruvian.zoo import DEFAULT_MODELS, TaskName
+from vitruvian.zoo import NANO_MODELS, SapiensTask
 
-TASKS: tuple[TaskName, ...] = ("pose", "seg", "depth", "normal")
+TASKS: tuple[SapiensTask, ...] = ("pose", "seg", "depth", "normal")
 SHEET_FILE = "contact-sheet.png"
 CELL_HEIGHT_PX = 300
 
@@ -29,15 +29,15 @@ class DemoReport:
     """What the demonstration made."""
 
     sheet: Path
-    jobs: dict[TaskName, Progress]
+    jobs: dict[SapiensTask, Progress]
 
 
 def run_demo(out: Path, report: Callable[[str], None] = print) -> DemoReport:
     """Run the four embedded networks over the bundled pictures into `out/<task>` and draw the contact sheet."""
     pictures = bundled_pictures()
-    jobs: dict[TaskName, Progress] = {}
+    jobs: dict[SapiensTask, Progress] = {}
     for task in TASKS:
-        model = load(DEFAULT_MODELS[task])
+        model = load(NANO_MODELS[task])
         boxes = pictures / "boxes.json" if task == "pose" else None
         jobs[task] = run_job(model, Job(inputs=[str(pictures)], out=out / task, mode="overwrite", boxes=boxes))
         report(f"{task}: {jobs[task].done} pictures, {jobs[task].per_second:.1f}/s -> {out / task}")

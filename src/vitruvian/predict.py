@@ -154,18 +154,22 @@ class Model:
         regions_of: RegionsOf | None = None,
         flip_test: bool = False,
         cameras: CameraWish | None = None,
+        focal_px: float | None = None,
     ) -> Iterator[Result]:
         """Results for a path, folder, pattern, array (uint8 RGB HW3), or a sequence of these, in order.
 
         `regions_of` says where to look in a picture, instead of the model's detector; `cameras` what is known of the
-        cameras behind the pictures, for models that measure in metres.
+        cameras behind the pictures, for models that measure in metres; `focal_px` is short for one that says that.
 
         Raises:
+            UsageError: both `cameras` and `focal_px`, or a focal length that no camera has.
             InputError: after everything else came out, naming the inputs that could not be used.
         """
         several = [inputs] if isinstance(inputs, (str, Path, np.ndarray)) else list(inputs)
         failures = []
-        of = camera_of(self, cameras or CameraWish())
+        if cameras is not None and focal_px is not None:
+            raise UsageError("got cameras and focal_px; expected one of them; CameraWish(focal_px=...) holds both")
+        of = camera_of(self, cameras or CameraWish(focal_px=focal_px))
         road = Road(model=self, regions_of=regions_of, flip_test=flip_test, camera_of=of)
         for outcome in road.run(list_inputs(several, recursive=recursive), deliver=lambda finished: finished):
             if isinstance(outcome, Failure):

@@ -15,6 +15,7 @@ from PIL import ExifTags, Image
 import tiny_metric
 from command import Command, Ran
 from tolerances import METRIC_RESIZED_REL
+from vitruvian.people import random_scene, render
 
 WIDTH, HEIGHT = 90, 60
 RANDOM = np.random.default_rng(5)
@@ -168,6 +169,48 @@ def test_a_relative_model_knows_no_cameras(command: Command, picture: Path, tmp_
     ran = command("depth", picture, "-o", tmp_path / "out", "--canvas", "fit", "-m", "sapiens-depth-nano")
     assert ran.code == 2
     assert "got --canvas fit for sapiens-depth-nano" in ran.err
+
+
+@pytest.fixture
+def person(tmp_path: Path) -> Path:
+    """A rendered person whose relative depth and nano's metres agree on what is nearer."""
+    path = tmp_path / "person.png"
+    Image.fromarray(render(random_scene(703, persons=1, height=256, width=192)).image_HW3).save(path)
+    return path
+
+
+def test_without_a_model_the_embedded_network_measures_in_metres(
+    command: Command, person: Path, tmp_path: Path
+) -> None:
+    common = ("--dtype", "float32", "--format", "npy,ply")
+    assert command("depth", person, *common, "-o", tmp_path / "out", "--focal-px", 300).code == 0
+    said = about(tmp_path, name="person.png")
+    assert (said["model"], said["metric"], said["licence"]) == ("metric3d-nano", True, "apache-2.0")
+    assert (tmp_path / "out" / "person.png.depth.ply").is_file()
+    assert 0.3 < np.median(metres(tmp_path, name="person.png")) < 30
+    assert command("depth", person, *common, "-o", tmp_path / "wide", "--focal-px", 150).code == 0
+    halved = metres(tmp_path, "wide", "person.png")
+    np.testing.assert_allclose(2 * halved, metres(tmp_path, name="person.png"), rtol=METRIC_RESIZED_REL)
+
+
+def test_persons_one_by_one_are_relative_where_no_model_is_named(
+    command: Command, person: Path, tmp_path: Path
+) -> None:
+    ran = command("depth", person, "-o", tmp_path / "out", "--detector", "detector-nano", "--format", "npy")
+    assert ran.code == 0, ran.err
+    assert about(tmp_path, name="person.png")["model"] == "sapiens-depth-nano"
+
+
+def test_relative_depth_gets_its_metres_from_a_metric_network(command: Command, person: Path, tmp_path: Path) -> None:
+    for out, focal_px in (("out", 300), ("wide", 150)):
+        common = ("--format", "npy", "--dtype", "float32", "--focal-px", focal_px)
+        ran = command("depth", person, *common, "--metric-from", "metric3d-nano", "-o", tmp_path / out)
+        assert ran.code == 0, ran.err
+    said = about(tmp_path, name="person.png")
+    assert (said["model"], said["metric_from"], said["metric"]) == ("sapiens-depth-nano", "metric3d-nano", True)
+    values = metres(tmp_path, name="person.png")
+    assert 0.3 < np.nanmedian(values) < 30
+    np.testing.assert_allclose(2 * metres(tmp_path, "wide", "person.png"), values, rtol=METRIC_RESIZED_REL)
 
 
 @pytest.mark.parametrize(

@@ -119,5 +119,5 @@ def depth(
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """Depth: in metres with normals and point clouds (metric3d models), or relative, of persons (sapiens models)."""
+    """Depth: in metres with normals and point clouds (metric3d models, the default), or relative (sapiens models)."""
     run_verb("depth", Options(**locals()))

@@ -143,6 +143,11 @@ class Options:
     tokens: int | None = None
     metric_from: str | None = None
 
+    @property
+    def of_persons(self) -> bool:
+        """Whether something was said that only a model of persons can do."""
+        return self.boxes is not None or self.metric_from is not None or self.detector not in ("auto", "none")
+
 
 def pose(
     out: Out,
@@ -281,10 +286,10 @@ def _limit(options: Options) -> list[str]:
 def _load(task: TaskName, options: Options) -> Model:
     from vitruvian.cli.screen import ask_on_terminal, say
     from vitruvian.loading import load
-    from vitruvian.zoo import DEFAULT_MODELS, CanvasWish
+    from vitruvian.zoo import CanvasWish, default_model
 
     model = load(
-        options.model or DEFAULT_MODELS[task],
+        options.model or default_model(task, of_persons=options.of_persons),
         device=options.device,
         dtype=options.dtype,
         quality=options.quality,

@@ -26,10 +26,10 @@ from vitruvian.fit.precision import usable_types
 from vitruvian.hardware import Device, Hardware, Rates, compiler_works, free_memory_now, measured_rates, probe
 from vitruvian.hardware.rates import cores_are_busy
 from vitruvian.people import View
-from vitruvian.zoo import DEFAULT_MODELS, TaskName
+from vitruvian.zoo import DEFAULT_MODELS, SapiensTask
 
 PICTURES, FULL_PICTURES = 24, 96
-TASKS: tuple[TaskName, ...] = ("pose", "seg", "depth", "normal", "features")
+TASKS: tuple[SapiensTask, ...] = ("pose", "seg", "depth", "normal", "features")
 FULL_SIZE_MODEL = "sapiens-seg-0.3b"
 FULL_SIZE_TIME_S = 30.0
 RUNG_BATCH = 8

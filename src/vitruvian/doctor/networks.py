@@ -32,7 +32,7 @@ from vitruvian.tasks.depth import Depth
 from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 from vitruvian.tasks.seg import Segmentation
-from vitruvian.zoo import DEFAULT_MODELS, TaskName
+from vitruvian.zoo import NANO_MODELS, SapiensTask
 
 Kind = TypeVar("Kind", bound=Result)
 
@@ -75,8 +75,8 @@ class Subject:
     """Of each picture: persons for pose, the picture itself else."""
 
     @classmethod
-    def of(cls, name: TaskName, views: Sequence[View]) -> Subject:
-        found = weights.find_weights(DEFAULT_MODELS[name])
+    def of(cls, name: SapiensTask, views: Sequence[View]) -> Subject:
+        found = weights.find_weights(NANO_MODELS[name])
         task = found.spec.make_task()
         crops = []
         for view in views:
@@ -113,7 +113,7 @@ class _Seen:
 
 
 def check_networks(
-    name: TaskName, device: Device, views: Sequence[View], report: Callable[[str], None] = lambda line: None
+    name: SapiensTask, device: Device, views: Sequence[View], report: Callable[[str], None] = lambda line: None
 ) -> list[NetworkCheck]:
     """Run a task's embedded network over pictures in every compute type, float32 first."""
     subject = Subject.of(name, views)
@@ -170,7 +170,7 @@ def _look_at(subject: Subject, network: _Network, pictures: range, seen: _Seen) 
 
 
 def _judged(
-    name: TaskName, device: Device, subject: Subject, network: _Network, seen: _Seen, reference: Sequence[Result]
+    name: SapiensTask, device: Device, subject: Subject, network: _Network, seen: _Seen, reference: Sequence[Result]
 ) -> NetworkCheck:
     dtype = network.dtype
     accuracy = accuracy_of(name, subject.views, seen.results) if seen.results else {}
@@ -208,7 +208,7 @@ def _badness(unit: str, value: float) -> float:
     return math.inf if math.isnan(value) else sign * value
 
 
-def accuracy_of(name: TaskName, views: Sequence[View], results: Sequence[Result]) -> dict[str, float]:
+def accuracy_of(name: SapiensTask, views: Sequence[View], results: Sequence[Result]) -> dict[str, float]:
     """One measure against the truth; none for features, which have no truth."""
     if name == "pose":
         return {"PCK@0.1": measures.pck(views, [_as(Pose, result).keypoints_PK2 for result in results])}

@@ -1,26 +1,31 @@
 """How good a network's metric depth and normals are in rendered places it never saw, beside a guess without looking.
 
-In: a callable that sees a picture and its focal length. Out: AbsRel and delta1 of depth in metres, nothing fitted, a
-mean over the pixels of each picture, then over pictures; the mean angle of normals in degrees over all pixels. The
-guess knows the camera, but not the picture: one canonical depth for all pixels, brought to metres by the true focal
-length, and one normal. Rendering takes some 35 ms a picture.
+In: a callable that sees a picture and its focal length, or on the command line a model. Out: AbsRel and delta1 of depth
+in metres, nothing fitted, a mean over the pixels of each picture, then over pictures; the mean angle of normals in
+degrees over all pixels. The guess knows the camera, but not the picture: one canonical depth for all pixels, brought to
+metres by the true focal length, and one normal. Rendering takes some 35 ms a picture.
 """
 
 # Shape suffixes: H W picture, N pixels, 3 = RGB or x y z.
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
 
+from vitruvian.loading import load
 from vitruvian.models.metric3d import CANONICAL_FOCAL_PX, NANO
 from vitruvian.people import View
+from vitruvian.predict import Model
 from vitruvian.tasks import metrics
 from vitruvian.tasks.metric_canvas import padded_placement
+from vitruvian.tasks.metric_result import MetricDepth
 from vitruvian.training.metric.nano_pictures import metric_view
 from vitruvian.training.metric.nano_recipe import MetricNanoRecipe
+from vitruvian.zoo import DEFAULT_MODELS
 
 Predict = Callable[[np.ndarray, float], tuple[np.ndarray, np.ndarray]]
 """(uint8 RGB picture, its focal length in pixels) -> depth in metres (H,W), unit normals (H,W,3) in the camera's
@@ -117,3 +122,31 @@ def evaluate(predict: Predict, pictures: int = 400) -> dict[str, dict[str, float
             tallies[name].add(view, *way(view.image_HW3, view.camera.focal_px))
     numbers = {name: tally.numbers() for name, tally in tallies.items()}
     return {measure: {name: numbers[name][measure] for name in ways} for measure in numbers[NANO_COLUMN]}
+
+
+def of_model(model: Model) -> Predict:
+    """A loaded metric model as what is measured."""
+
+    def predict(image_HW3: np.ndarray, focal_px: float) -> tuple[np.ndarray, np.ndarray]:
+        (result,) = model(image_HW3, focal_px=focal_px)
+        assert isinstance(result, MetricDepth)
+        assert result.normals_HW3 is not None
+        return result.depth_m_HW, result.normals_HW3
+
+    return predict
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m vitruvian.evaluation.metric_nano", description=__doc__)
+    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--model", default=DEFAULT_MODELS["depth"])
+    arguments = parser.parse_args()
+    found = evaluate(of_model(load(arguments.model)), arguments.pictures)
+    print("| measure | nano | constant |\n|---|---|---|")
+    for measure, values in found.items():
+        print(f"| {measure} | {values[NANO_COLUMN]:.3f} | {values[CONSTANT_COLUMN]:.3f} |")
+
+
+if __name__ == "__main__":
+    main()

@@ -26,7 +26,7 @@ from vitruvian.tasks.depth import Depth
 from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 from vitruvian.tasks.seg import Segmentation
-from vitruvian.zoo import DEFAULT_MODELS, TaskName
+from vitruvian.zoo import NANO_MODELS, SapiensTask
 
 NANO, MEAN = "nano", "mean prediction"
 
@@ -86,8 +86,8 @@ def evaluate(pictures: int = 400) -> dict[str, dict[str, float]]:
     }
 
 
-def _run(task: TaskName, views: Sequence[View], regions: Sequence[Sequence[Region]] | None = None) -> Iterator:
-    model = load(DEFAULT_MODELS[task])
+def _run(task: SapiensTask, views: Sequence[View], regions: Sequence[Sequence[Region]] | None = None) -> Iterator:
+    model = load(NANO_MODELS[task])
     images = [view.image_HW3 for view in views]
     if regions is None:
         return model(images)

@@ -27,7 +27,7 @@ Generator = np.random.Generator
 _NEAREST_M = 0.55
 """From the camera to what stands on the floor."""
 _WALL_M = 0.04
-_STREET_SHARE, _HALL_SHARE = 0.25, 0.2
+_STREET_SHARE, _HALL_SHARE = 0.25, 0.12
 _PERSONS = (0.4, 0.35, 0.17, 0.08)
 """Chances of 0 to 3 people."""
 
@@ -139,16 +139,16 @@ def _wall(rng: Generator) -> Material:
 
 
 def _camera(rng: Generator, room: Room, height: int, width: int, focal_px: float) -> Camera:
-    """Somewhere in the place, mostly at eye level, looking anywhere."""
+    """Somewhere in the place, mostly at eye level and nearly level, looking anywhere around."""
     low, high = np.array([room.left_m, room.front_m]), np.array([room.right_m, room.back_m])
     x, z = low + (high - low) * rng.uniform(0.08, 0.92, 2)
-    level = float(rng.normal(1.5, 0.15) if rng.random() < 0.7 else rng.uniform(0.4, 2.2))
+    level = float(rng.normal(1.5, 0.12) if rng.random() < 0.85 else rng.uniform(0.6, 2.0))
     # Who stands near a wall looks away from it.
     middle = (low + high) / 2
     toward = math.atan2(middle[0] - x, middle[1] - z)
-    yaw = -(toward + float(rng.normal(0.0, 0.8)))
-    pitch = math.radians(float(np.clip(rng.normal(7.0, 10.0), -25.0, 45.0)))
-    roll = math.radians(float(rng.normal(0.0, 3.0)) if rng.random() < 0.4 else 0.0)
+    yaw = -(toward + float(rng.normal(0.0, 0.6)))
+    pitch = math.radians(float(np.clip(rng.normal(5.0, 6.0), -15.0, 30.0)))
+    roll = math.radians(float(rng.normal(0.0, 2.0)) if rng.random() < 0.3 else 0.0)
     return Camera(
         focal_px=focal_px,
         cx=(width - 1) / 2,
