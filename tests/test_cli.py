@@ -29,13 +29,16 @@ def files(folder: Path) -> dict[str, bytes]:
     }
 
 
+DEPTH, NORMAL = ([f"{kind}.{end}" for end in ("drawn.jpg", "npy", "npy.json", "png")] for kind in ("depth", "normal"))
+
+
 @pytest.mark.parametrize(
     ("task", "suffixes"),
     [
         ("pose", ["pose.drawn.jpg", "pose.json"]),
         ("seg", ["seg.drawn.jpg", "seg.png"]),
-        ("depth", ["depth.drawn.jpg", "depth.npy", "depth.npy.json", "depth.png"]),
-        ("normal", ["normal.drawn.jpg", "normal.npy", "normal.npy.json", "normal.png"]),
+        ("depth", [*DEPTH, "depth.confidence.npy", "depth.confidence.npy.json", *NORMAL]),
+        ("normal", NORMAL),
         ("features", ["features.npy", "features.npy.json"]),
     ],
 )

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import torch
 
-from vitruvian.doctor.examination import FULL_PICTURES, PICTURES, TASKS
+from vitruvian.doctor.examination import FULL_PICTURES, PICTURES, pictures_of
 from vitruvian.doctor.expectations import FILE
 from vitruvian.doctor.networks import Subject, accuracy_of
-from vitruvian.evaluation import measures
 
 
 def main() -> None:
@@ -21,16 +20,15 @@ def main() -> None:
     torch.set_num_threads(1)
     stored: dict[str, dict[str, dict[str, float]]] = {}
     for count in (PICTURES, FULL_PICTURES):
-        views = measures.held_out_views(count)
-        for task in TASKS:
-            subject = Subject.of(task, views)
+        for name, views in pictures_of(count).items():
+            subject = Subject.of(name, views)
             network = subject.network("float32", "cpu")
             results = [
                 subject.results(network.raw([crop.canvas_HW3 for crop in crops]), picture)
                 for picture, crops in enumerate(subject.crops)
             ]
-            accuracy = {name: round(value, 4) for name, value in accuracy_of(task, views, results).items()}
-            stored.setdefault(str(count), {})[task] = accuracy
+            accuracy = {measure: round(value, 4) for measure, value in accuracy_of(name, views, results).items()}
+            stored.setdefault(str(count), {})[name] = accuracy
     path = Path(__file__).parents[1] / "src" / "vitruvian" / "data" / FILE
     path.write_text(json.dumps({"float32": stored}, indent=1) + "\n", encoding="utf-8")
 

@@ -32,7 +32,7 @@ def found() -> DoctorReport:
 def test_float32_is_as_stored_and_everything_is_safe(found: DoctorReport) -> None:
     assert found.safe, found.text()
     float32 = [check for check in found.devices[0].networks if check.dtype == "float32"]
-    assert {check.task for check in float32} == set(examination.TASKS)
+    assert {check.task for check in float32} == set(examination.NETWORKS)
     assert all(check.verdict in ("safe: as it should be", "safe: finite") for check in float32)
 
 

@@ -17,7 +17,7 @@ from vitruvian.hub import RemoteFile
 from vitruvian.models.metric3d import PUBLISHED, build_network
 from vitruvian.tasks.metric_depth import MetricDepthTask
 from vitruvian.zoo import METRIC3D_MODELS, MODELS, LocalFile, metadata_of, spec_of_file
-from vitruvian.zoo.metric3d import METRIC3D_LICENCE, metric3d_config
+from vitruvian.zoo.metric3d import METRIC3D_LICENCE, METRIC_NANO_NAME, metric3d_config
 
 PUBLISHED_PARAMETERS = {
     "metric3d-convnext-tiny": 30_931_634,
@@ -30,8 +30,8 @@ PUBLISHED_PARAMETERS = {
 PATH = Path("somewhere/weights.safetensors")
 
 
-def test_five_models() -> None:
-    assert METRIC3D_MODELS.keys() == PUBLISHED_PARAMETERS.keys()
+def test_five_published_models_and_the_embedded_one() -> None:
+    assert METRIC3D_MODELS.keys() == {METRIC_NANO_NAME, *PUBLISHED_PARAMETERS}
     assert METRIC3D_MODELS.items() <= MODELS.items()
 
 

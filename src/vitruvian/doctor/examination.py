@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -19,17 +19,17 @@ import torch
 from vitruvian import __version__
 from vitruvian.artefacts.ladder import AUTO
 from vitruvian.bench import BenchReport, run_bench
-from vitruvian.doctor.networks import check_networks
+from vitruvian.doctor.networks import METRIC, Name, check_networks
 from vitruvian.doctor.report import DeviceCheck, DoctorReport
-from vitruvian.evaluation import measures
+from vitruvian.evaluation import measures, metric_nano
 from vitruvian.fit.precision import usable_types
 from vitruvian.hardware import Device, Hardware, Rates, compiler_works, free_memory_now, measured_rates, probe
 from vitruvian.hardware.rates import cores_are_busy
 from vitruvian.people import View
-from vitruvian.zoo import DEFAULT_MODELS, SapiensTask
+from vitruvian.zoo import DEFAULT_MODELS
 
 PICTURES, FULL_PICTURES = 24, 96
-TASKS: tuple[SapiensTask, ...] = ("pose", "seg", "depth", "normal", "features")
+NETWORKS: tuple[Name, ...] = ("pose", "seg", "depth", "normal", "features", METRIC)
 FULL_SIZE_MODEL = "sapiens-seg-0.3b"
 FULL_SIZE_TIME_S = 30.0
 RUNG_BATCH = 8
@@ -64,8 +64,8 @@ def run_doctor(
             report(f"compiler for generated kernels on {name}")
             compiler_works(name)
     count = pictures or (FULL_PICTURES if full else PICTURES)
-    report(f"drawing {count} pictures of synthetic people")
-    views = measures.held_out_views(count)
+    report(f"drawing {count} pictures of synthetic people, and as many of places")
+    views = pictures_of(count)
     with _one_thread():
         checks = [_examined(_as_it_is_now(name, rates[name]), views, report) for name in names]
     return DoctorReport(
@@ -78,6 +78,12 @@ def run_doctor(
         rungs=tuple(_rungs(name, report) for name in names) if full else (),
         seconds=time.perf_counter() - started,
     )
+
+
+def pictures_of(count: int) -> Mapping[Name, Sequence[View]]:
+    """What each network looks at: places that of metric depth, people the others."""
+    people, places = measures.held_out_views(count), list(metric_nano.held_out_views(count))
+    return {name: places if name == METRIC else people for name in NETWORKS}
 
 
 def versions() -> dict[str, str]:
@@ -104,8 +110,8 @@ def _as_it_is_now(name: str, rates: Rates) -> Device:
     return replace(probe().device(name), rates=rates, total_bytes=total_bytes, free_bytes=free_bytes)
 
 
-def _examined(device: Device, views: Sequence[View], report: Callable[[str], None]) -> DeviceCheck:
-    networks = [check for task in TASKS for check in check_networks(task, device, views, report)]
+def _examined(device: Device, views: Mapping[Name, Sequence[View]], report: Callable[[str], None]) -> DeviceCheck:
+    networks = [check for name in NETWORKS for check in check_networks(name, device, views[name], report)]
     return DeviceCheck(device=device, networks=tuple(networks))
 
 

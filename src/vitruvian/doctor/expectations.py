@@ -14,7 +14,7 @@ from importlib import resources
 from vitruvian.errors import UsageError
 
 FILE = "doctor.json"
-TOLERANCES: Mapping[str, float] = {"PCK@0.1": 0.03, "mIoU": 0.015, "RMSE m": 0.01, "degrees": 1.0}
+TOLERANCES: Mapping[str, float] = {"PCK@0.1": 0.03, "mIoU": 0.015, "RMSE m": 0.01, "degrees": 1.0, "AbsRel": 0.02}
 """Absolute, either way. Rounding to bfloat16 moves a measure by a fifth of this; the rest is for other versions of
 OpenCV, which draws and crops the pictures."""
 

@@ -1,6 +1,6 @@
-"""One embedded network on synthetic people, in one precision after the other: accuracy, distances, time, peak.
+"""One embedded network on synthetic people or places, in one precision after another: accuracy, distances, time, peak.
 
-A task, a device, pictures with truth -> a `NetworkCheck` per compute type. Float32 comes first and its results are kept
+A name, a device, pictures with truth -> a `NetworkCheck` per compute type. Float32 comes first and its results are kept
 for comparison: some 100 MB for a hundred pictures. Times are read in turn.
 """
 
@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 import numpy as np
 import torch
@@ -21,20 +21,25 @@ from vitruvian import weights
 from vitruvian.audit import Crop
 from vitruvian.doctor.expectations import deviations
 from vitruvian.doctor.report import NetworkCheck
-from vitruvian.evaluation import measures
+from vitruvian.evaluation import measures, metric_nano
 from vitruvian.fit.precision import Precision, apply_precision
 from vitruvian.fit.quality import QUALITY, AuditReport, mean, worst
 from vitruvian.hardware import DTYPES, Device, Dtype, PeakWatch, free_caches, open_meter, synchronize
 from vitruvian.people import View
 from vitruvian.running.runner import raw_outputs
-from vitruvian.tasks.base import Result, Task
+from vitruvian.tasks.base import Geometry, Region, Result, Task
+from vitruvian.tasks.cameras import CameraWish
 from vitruvian.tasks.depth import Depth
+from vitruvian.tasks.metric_result import MetricDepth
 from vitruvian.tasks.normal import Normals
 from vitruvian.tasks.pose import Pose
 from vitruvian.tasks.seg import Segmentation
-from vitruvian.zoo import NANO_MODELS, SapiensTask
+from vitruvian.zoo import DEFAULT_MODELS, NANO_MODELS, SapiensTask
 
 Kind = TypeVar("Kind", bound=Result)
+Name = SapiensTask | Literal["metric depth"]
+"""An embedded network: of persons by its task, or that of places."""
+METRIC: Literal["metric depth"] = "metric depth"
 
 WATCHED_PICTURES = 4
 """Whose memory is watched: the results of all are kept for comparison and would be counted."""
@@ -75,14 +80,14 @@ class Subject:
     """Of each picture: persons for pose, the picture itself else."""
 
     @classmethod
-    def of(cls, name: SapiensTask, views: Sequence[View]) -> Subject:
-        found = weights.find_weights(NANO_MODELS[name])
+    def of(cls, name: Name, views: Sequence[View]) -> Subject:
+        found = weights.find_weights(DEFAULT_MODELS["depth"] if name == METRIC else NANO_MODELS[name])
         task = found.spec.make_task()
         crops = []
         for view in views:
-            regions = measures.person_regions(view) if name == "pose" else [None]
+            regions: Sequence[Region | None] = measures.person_regions(view) if name == "pose" else [None]
             cut = [task.prepare(view.image_HW3, region) for region in regions]
-            crops.append([Crop(canvas_HW3=canvas, geometry=geometry) for canvas, geometry in cut])
+            crops.append([Crop(canvas_HW3=canvas, geometry=_seen_by(view, geometry)) for canvas, geometry in cut])
         return cls(found=found, task=task, views=views, crops=crops)
 
     def network(self, dtype: Dtype, device: str) -> _Network:
@@ -102,6 +107,11 @@ class Subject:
         return gathering.results()[0]
 
 
+def _seen_by(view: View, geometry: Geometry) -> Geometry:
+    """With the picture's true camera, which metres need."""
+    return replace(geometry, camera=CameraWish(focal_px=view.camera.focal_px).camera(geometry.source_hw))
+
+
 @dataclass(kw_only=True)
 class _Seen:
     """What one precision made of all pictures."""
@@ -113,7 +123,7 @@ class _Seen:
 
 
 def check_networks(
-    name: SapiensTask, device: Device, views: Sequence[View], report: Callable[[str], None] = lambda line: None
+    name: Name, device: Device, views: Sequence[View], report: Callable[[str], None] = lambda line: None
 ) -> list[NetworkCheck]:
     """Run a task's embedded network over pictures in every compute type, float32 first."""
     subject = Subject.of(name, views)
@@ -170,7 +180,7 @@ def _look_at(subject: Subject, network: _Network, pictures: range, seen: _Seen) 
 
 
 def _judged(
-    name: SapiensTask, device: Device, subject: Subject, network: _Network, seen: _Seen, reference: Sequence[Result]
+    name: Name, device: Device, subject: Subject, network: _Network, seen: _Seen, reference: Sequence[Result]
 ) -> NetworkCheck:
     dtype = network.dtype
     accuracy = accuracy_of(name, subject.views, seen.results) if seen.results else {}
@@ -208,8 +218,8 @@ def _badness(unit: str, value: float) -> float:
     return math.inf if math.isnan(value) else sign * value
 
 
-def accuracy_of(name: SapiensTask, views: Sequence[View], results: Sequence[Result]) -> dict[str, float]:
-    """One measure against the truth; none for features, which have no truth."""
+def accuracy_of(name: Name, views: Sequence[View], results: Sequence[Result]) -> dict[str, float]:
+    """One measure against the truth, of places two; none for features, which have no truth."""
     if name == "pose":
         return {"PCK@0.1": measures.pck(views, [_as(Pose, result).keypoints_PK2 for result in results])}
     if name == "seg":
@@ -217,6 +227,14 @@ def accuracy_of(name: SapiensTask, views: Sequence[View], results: Sequence[Resu
     if name == "depth":
         found = [_as(Depth, result).depth_HW for result in results]
         return {"RMSE m": measures.depth_errors(views, found)["rmse"]}
+    if name == METRIC:
+        tally = metric_nano.Tally()
+        for view, result in zip(views, results, strict=True):
+            measured = _as(MetricDepth, result)
+            assert measured.normals_HW3 is not None
+            tally.add(view, measured.depth_m_HW, measured.normals_HW3)
+        numbers = tally.numbers()
+        return {"AbsRel": numbers["AbsRel"], "degrees": numbers["mean angle in degrees"]}
     if name == "normal":
         return {"degrees": measures.normal_angles(views, [_as(Normals, one).normals_HW3 for one in results])["mean"]}
     return {}

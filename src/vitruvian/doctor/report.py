@@ -16,7 +16,7 @@ from vitruvian.hardware import Device, Hardware, format_bytes
 
 HEADINGS = ("task", "precision", "accuracy", "from float32", "ms", "memory", "verdict")
 FOOTNOTE = (
-    "accuracy: on synthetic people the networks never saw; from float32: nineteen pictures in twenty are nearer; ms: "
+    "accuracy: on people and places the networks never saw; from float32: nineteen pictures in twenty are nearer; ms: "
     "the fastest picture, one at a time{one_core}; memory: beside what the process took before"
 )
 BUSY = "other programs keep the cores busy: times are too long and rates too low"
@@ -27,6 +27,7 @@ class NetworkCheck:
     """One embedded network in one precision on one device."""
 
     task: str
+    """What the network does, as tables say it."""
     dtype: str
     support: str
     """native, emulated or unknown."""

@@ -48,8 +48,14 @@ from vitruvian.zoo.sapiens import (
 from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, WEIGHTS_NAME, LocalFile, PackagedFile, WeightSource
 from vitruvian.zoo.spec import CONFIG_KEY, LICENCE_KEY, NETWORK_KEY, Family, ModelSpec, TaskName
 
-_NANO: Mapping[TaskName, str] = dict(NANO_MODELS)
-DEFAULT_MODELS: Mapping[TaskName, str] = {**_NANO, "depth": METRIC_NANO_NAME, "detect": NANO_DETECTOR_NAME}
+DEFAULT_MODELS: Mapping[TaskName, str] = {
+    "pose": NANO_MODELS["pose"],
+    "seg": NANO_MODELS["seg"],
+    "depth": METRIC_NANO_NAME,
+    "normal": NANO_MODELS["normal"],
+    "features": NANO_MODELS["features"],
+    "detect": NANO_DETECTOR_NAME,
+}
 """Embedded model of each task, used when none is named."""
 
 MODELS: Mapping[str, ModelSpec] = {**SAPIENS_MODELS, **METRIC3D_MODELS, **DETECTORS}

@@ -58,8 +58,9 @@ def test_aspects_and_lenses_are_drawn_apart_from_the_place(monkeypatch: pytest.M
     for seed in range(300):
         metric_view(recipe, seed)
     views_deg = [2 * math.degrees(math.atan(max(h, w) / (2 * focal))) for h, w, focal in seen]
-    assert 25 <= min(views_deg) < 28
-    assert 70 < max(views_deg) <= 80
+    low_deg, high_deg = recipe.view_deg
+    assert low_deg <= min(views_deg) < low_deg + 3
+    assert high_deg - 3 < max(views_deg) <= high_deg
     aspects = [w / h for h, w, _ in seen]
     assert sum(ASPECTS.values()) == pytest.approx(1)
     assert {min(ASPECTS, key=lambda known: abs(known - one)) for one in aspects} == set(ASPECTS)
