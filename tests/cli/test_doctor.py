@@ -13,11 +13,11 @@ from vitruvian.doctor import DoctorReport, examination, run_doctor
 
 
 @pytest.fixture
-def two_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(examination, "TASKS", ("seg", "features"))
+def two_networks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(examination, "NETWORKS", ("seg", "features"))
 
 
-@pytest.mark.usefixtures("two_tasks")
+@pytest.mark.usefixtures("two_networks")
 def test_the_page(command: Command) -> None:
     ran = command("doctor", "--device", "cpu")
     assert ran.code == 0, ran.err
@@ -28,7 +28,7 @@ def test_the_page(command: Command) -> None:
 
 
 @pytest.fixture
-def unsafe(monkeypatch: pytest.MonkeyPatch, two_tasks: None) -> DoctorReport:
+def unsafe(monkeypatch: pytest.MonkeyPatch, two_networks: None) -> DoctorReport:
     found = run_doctor(device="cpu")
     wrong = [
         replace(check, deviations=("got mIoU 0.01; expected 0.2",)) if check.dtype == "float32" else replace(
