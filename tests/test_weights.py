@@ -112,3 +112,10 @@ def test_embedded_files_are_small_on_purpose_and_it_is_not_repeated(name: str) -
     found = weights.find_weights(name)
     assert found.provenance.rounded_to == ""
     assert found.build().notes == ()
+
+
+def test_noise_for_measurements_has_variances_whose_root_can_be_taken() -> None:
+    network = weights.random_weights("metric3d-convnext-tiny").build().network
+    variances = [value for key, value in network.state_dict().items() if key.endswith("running_var")]
+    assert variances
+    assert all(bool((value > 0.5).all()) for value in variances)

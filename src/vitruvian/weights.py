@@ -282,8 +282,8 @@ def _random_network(spec: zoo.ModelSpec, device: str, precision: Precision) -> n
     for key, value in list(network.state_dict().items()):
         owner, _, name = key.rpartition(".")
         noise = torch.empty(value.shape).normal_(std=RANDOM_DEVIATION, generator=generator)
-        if value.ndim == 1 and name == "weight":
-            noise += 1  # normalisation scales
+        if value.ndim == 1 and name in ("weight", "running_var"):
+            noise += 1  # normalisation scales, and variances, whose root is taken
         parameter = nn.Parameter(noise.to(device=device, dtype=precision.dtype_of(key)), requires_grad=False)
         setattr(network.get_submodule(owner), name, parameter)
     return network
