@@ -148,6 +148,22 @@ def test_the_file_is_smaller_than_float32(rounded: Rounded, tmp_path: Path) -> N
     assert (rounded.folder / ENTRY).stat().st_size < (tmp_path / ENTRY).stat().st_size
 
 
+def test_weights_that_fit_the_file_only_in_8_bits_are_inside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wide(nn.Sequential):
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            return {"y": super().forward(x)}
+
+    torch.manual_seed(3)
+    one = draft(Wide(*(nn.Linear(256, 256) for _ in range(4))).requires_grad_(False), (256,))
+    monkeypatch.setattr(onnx_int8, "MOST_INSIDE_BYTES", 700_000)  # float32: 1 MB; 0.5 MB where three of four are rounded
+    built = ONNX_INT8.build(one, tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == [ENTRY]
+    ((x,), *_) = one.calibration  # what lies within the extremes is rounded, not cut
+    assert 0 < relative(opened(one, built, tmp_path)(x)["y"], one.module(x)["y"]) < WORST_REL
+
+
 def test_nothing_reaches_the_terminal_and_logging_is_as_before(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -173,7 +173,8 @@ def _finish(rounded: Path, path: Path, name: str, opset: int) -> bool:
     """Write what the quantiser left as our own files are; whether its weights lie beside it."""
     import onnx_ir as ir
 
-    graph = Graph(model=signed(ir.load(rounded), name), opset=opset)
+    # Weights beside the float32 file may fit inside this one: a reference to the other's would lead nowhere.
+    graph = Graph(model=signed(ir.external_data.load_to_model(ir.load(rounded)), name), opset=opset)
     beside = graph.weights_bytes > MOST_INSIDE_BYTES
     write(graph, path, beside=beside)
     return beside
