@@ -157,7 +157,9 @@ def test_weights_that_fit_the_file_only_in_8_bits_are_inside_it(
 
     torch.manual_seed(3)
     one = draft(Wide(*(nn.Linear(256, 256) for _ in range(4))).requires_grad_(False), (256,))
-    monkeypatch.setattr(onnx_int8, "MOST_INSIDE_BYTES", 700_000)  # float32: 1 MB; 0.5 MB where three of four are rounded
+    monkeypatch.setattr(
+        onnx_int8, "MOST_INSIDE_BYTES", 700_000
+    )  # float32: 1 MB; 0.5 MB where three of four are rounded
     built = ONNX_INT8.build(one, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == [ENTRY]
     ((x,), *_) = one.calibration  # what lies within the extremes is rounded, not cut

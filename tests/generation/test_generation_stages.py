@@ -12,10 +12,10 @@ from torch import nn
 
 from tiny_animation import TINY, prefixed
 from tolerances import ANIMATION_CALL_ABS
-from vitruvian.fit.precision import Precision
+from vitruvian.fit.precision import Precision, apply_precision
 from vitruvian.generation.denoised import Clip, Interval, denoised
 from vitruvian.generation.denoising import Conditions, first_latents, schedule_of
-from vitruvian.generation.stages import ISLANDS, Stages, features_of
+from vitruvian.generation.stages import ISLANDS, Stages, stored_features
 from vitruvian.generation.strategy import Pilot
 from vitruvian.generation.weights import FoundAnimation, find_weights
 from vitruvian.models.mimicmotion import PARTS, build_scheduler
@@ -45,16 +45,19 @@ def latents_of(stages: Stages) -> torch.Tensor:
     scheduler = build_scheduler(TINY.scheduler)
     schedule = schedule_of(scheduler, 2)
     noise = torch.randn(4, 4, SIDE // 8, SIDE // 8, generator=torch.Generator().manual_seed(3))
-    with stages.denoiser() as network:
+    context_11D = stages.embedding(picture())
+    with stages.pose_network() as of_maps:
+        pose_of = stored_features(of_maps, map_of, FRAMES, device=stages.device, on_device=False)
+    with stages.denoiser(context_11D) as network:
         clip = Clip(
             predict=network,
             scheduler=scheduler,
             schedule=schedule,
             conditions=Conditions(
-                context_11D=stages.embedding(picture()),
+                context_11D=context_11D,
                 image_14hw=stages.image_latents(picture(), torch.zeros(1, 3, SIDE, SIDE), 0.0),
                 time_ids_13=torch.tensor([[6.0, 127.0, 0.0]]),
-                pose_of=features_of(stages.pose_features(map_of, FRAMES), stages.device),
+                pose_of=pose_of,
                 guidance_F=torch.full((FRAMES,), 2.0),
             ),
             tiles=[[0, 1, 2, 3], [0, 2, 3, 4]],
@@ -70,10 +73,11 @@ def test_what_the_stages_give(found: FoundAnimation) -> None:
     assert stages.embedding(picture()).shape == (1, 1, TINY.image_encoder.projection_dim)
     latents = stages.image_latents(picture(), torch.zeros(1, 3, SIDE, SIDE), 0.0)
     assert (latents.shape, latents.dtype) == ((1, 4, SIDE // 8, SIDE // 8), torch.float32)
-    features = stages.pose_features(map_of, 11)
-    assert features.shape == (11, TINY.pose_features, SIDE // 8, SIDE // 8)
-    torch.testing.assert_close(stages.pose_features(map_of, 11, strength=0.5), features / 2)
-    torch.testing.assert_close(stages.pose_features(lambda frame: map_of(frame + 9), 1)[0], features[9])
+    with stages.pose_network() as of_maps, stages.pose_network(0.5) as half_of_maps:
+        kept = stored_features(of_maps, map_of, 11, device="cpu", on_device=False)
+        assert kept.features_FChw.shape == (11, TINY.pose_features, SIDE // 8, SIDE // 8)
+        torch.testing.assert_close(kept([9, 2]), of_maps([map_of(9), map_of(2)]))
+        torch.testing.assert_close(half_of_maps([map_of(9)])[0], kept.features_FChw[9] / 2)
 
 
 def test_a_clip_from_noise_to_frames(found: FoundAnimation) -> None:
@@ -95,8 +99,8 @@ def test_a_smaller_type_computes_near_the_same(found: FoundAnimation) -> None:
 
 
 def test_noise_levels_are_not_rounded(found: FoundAnimation) -> None:
-    with Stages(found=found, device="cpu", precision=BFLOAT16).denoiser() as network:
-        types = {name: weight.dtype for name, weight in network.named_parameters()}
+    loaded = found.build("unet", dtype_of=BFLOAT16.dtype_of).network
+    types = {f"unet.{name}": weight.dtype for name, weight in apply_precision(loaded, BFLOAT16).named_parameters()}
     assert types["unet.time_embedding.linear_1.weight"] == torch.float32
     assert types["unet.conv_in.weight"] == torch.bfloat16
 

@@ -39,7 +39,7 @@ def test_names_are_no_names_of_others() -> None:
 @pytest.mark.parametrize("through", [zoo.find, weights.spec_of, weights.find_weights, weights.random_weights, load])
 def test_verbs_for_pictures_say_what_to_do_instead(through: object) -> None:
     assert callable(through)
-    with pytest.raises(UsageError, match=r"makes a video of a person .* no command runs it in this release"):
+    with pytest.raises(UsageError, match=r"makes a video of a person .* `vitruvian animate` runs it"):
         through("mimicmotion-1.1")
 
 

@@ -18,6 +18,7 @@ import numpy as np
 from vitruvian.animation.drive_poses import BODY, FACE, LEFT_HAND, RIGHT_HAND, SEEN, DrivePoses
 
 CANVAS_SIDE = 2160
+"""Published."""
 LIMB_WIDTH, JOINT_RADIUS, FACE_RADIUS, HAND_WIDTH = 4, 4, 3, 2
 DIMMED = 0.6
 """Limbs are dimmed so that joints stand out."""
@@ -45,11 +46,20 @@ WHEEL = tuple(
 
 
 def draw_pose_map(
-    poses: DrivePoses, size_hw: tuple[int, int], *, body: bool = True, hands: bool = True, face: bool = True
+    poses: DrivePoses,
+    size_hw: tuple[int, int],
+    *,
+    canvas_side: int = CANVAS_SIDE,
+    body: bool = True,
+    hands: bool = True,
+    face: bool = True,
 ) -> np.ndarray:
-    """uint8 RGB (3,H,W) of all persons of a frame; parts can be left out."""
+    """uint8 RGB (3,H,W) of all persons of a frame; parts can be left out.
+
+    `canvas_side`: shorter side of the canvas; lines are as many pixels wide on each.
+    """
     height, width = size_hw
-    scale = CANVAS_SIDE / min(height, width)
+    scale = canvas_side / min(height, width)
     canvas_HW3 = np.zeros((int(height * scale), int(width * scale), 3), np.uint8)
     if body:
         _draw_limbs(canvas_HW3, poses)

@@ -43,7 +43,7 @@ def covering(image_HW3: np.ndarray, size_hw: tuple[int, int]) -> np.ndarray:
         scaled_hw = target_h, math.ceil(target_h / ratio)
     else:
         scaled_hw = math.ceil(target_w * ratio), target_w
-    pixels_13HW = torch.from_numpy(np.ascontiguousarray(image_HW3)).permute(2, 0, 1)[None].float()
+    pixels_13HW = torch.from_numpy(np.array(image_HW3)).permute(2, 0, 1)[None].float()
     scaled_13HW = functional.interpolate(pixels_13HW, scaled_hw, mode="bilinear", align_corners=False)
     scaled_HW3 = scaled_13HW[0].round().clamp(0, 255).to(torch.uint8).permute(1, 2, 0)
     top, left = round((scaled_hw[0] - target_h) / 2), round((scaled_hw[1] - target_w) / 2)

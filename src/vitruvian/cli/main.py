@@ -10,6 +10,7 @@ import typer
 
 from vitruvian import __version__
 from vitruvian.cli import (
+    animate,
     bench,
     cache,
     data,
@@ -43,6 +44,7 @@ app.command()(run.seg)
 app.command()(depth.depth)
 app.command()(run.normal)
 app.command()(run.features)
+app.command()(animate.animate)
 app.command()(models.models)
 app.command()(plan.plan)
 app.command()(bench.bench)

@@ -16,7 +16,8 @@ def plan(
         typer.Argument(
             metavar="[KEY=VALUE]...",
             help="Knobs to keep: crop=768x576, micro_batch=2, batch_size=16 (effective), checkpointing=blocks, "
-            "state=host, optimizer=adamw-8bit, precision=pure, trainable=lora, patch_size=16 ...",
+            "state=host, optimizer=adamw-8bit, precision=pure, trainable=lora, patch_size=16 ...; of a video: "
+            "frames=72, resolution=576, tile=16, streamed=true ...",
         ),
     ] = None,
     train: Annotated[
@@ -35,11 +36,15 @@ def plan(
     json: Json = False,
 ) -> None:
     """What MODEL takes as published, what fits and what each change costs; loads nothing (exit 4: does not fit)."""
+    from vitruvian import zoo
     from vitruvian.errors import DoesNotFitError
     from vitruvian.fit.explain import plan_text, shortfall
     from vitruvian.fit.settings import parse_settings
     from vitruvian.planning import plan as make
 
+    if model in zoo.ANIMATION_MODELS:
+        _plan_clip(model, settings or [], train, machine, budget, device, dtype, json=json)
+        return
     made = make(
         model,
         train=train,
@@ -57,5 +62,36 @@ def plan(
         print(encoder.dumps(made.to_json(), indent=2))
     else:
         print(plan_text(made))
+    if not made.fits:
+        raise DoesNotFitError(shortfall(made))
+
+
+def _plan_clip(
+    model: str,
+    settings: list[str],
+    train: str | None,
+    machine: str | None,
+    budget: str | None,
+    device: str | None,
+    dtype: str | None,
+    *,
+    json: bool,
+) -> None:
+    """The same for a model that makes videos."""
+    from vitruvian.animating.plan import shortfall
+    from vitruvian.animating.plan_text import plan_clip, plan_kinds, plan_words
+    from vitruvian.errors import DoesNotFitError, UsageError
+    from vitruvian.fit.settings import parse_pairs
+
+    if train:
+        raise UsageError(f"got --train for {model}, which this release does not train; leave it out")
+    wanted = parse_pairs(settings, plan_kinds())
+    made = plan_clip(model, wanted, machine=machine, budget=budget, device=device, dtype=dtype)
+    if json:
+        import json as encoder
+
+        print(encoder.dumps(made.to_json(), indent=2))
+    else:
+        print(plan_words(model, made))
     if not made.fits:
         raise DoesNotFitError(shortfall(made))

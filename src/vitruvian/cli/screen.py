@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,31 @@ def progress_line(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 
     with Live(console=Console(stderr=True), refresh_per_second=8, transient=True) as live:
         yield lambda progress: live.update(Text(line_of(progress)))
+
+
+@contextmanager
+def stage_line(*, quiet: bool) -> Iterator[Callable[[str, int, int | None], None]]:
+    """A reporter of named stages: a live line on a terminal, silence where output is a file or `quiet`."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda name, done, total: None
+        return
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    began: dict[str, tuple[float, int]] = {}
+    with Live(console=Console(stderr=True), refresh_per_second=8, transient=True) as live:
+
+        def say_stage(name: str, done: int, total: int | None) -> None:
+            started_s, first = began.setdefault(name, (time.monotonic(), done))
+            place = "" if total is None else f" {done} of {total}"
+            left = ""
+            if total is not None and done > first:
+                left_s = (time.monotonic() - started_s) / (done - first) * (total - done)
+                left = f", {_duration(left_s)} left"
+            live.update(Text(f"{name}{place}{left}"))
+
+        yield say_stage
 
 
 def line_of(progress: Progress) -> str:

@@ -20,16 +20,16 @@ import numpy as np
 
 from vitruvian.animation.alignment import Alignment, Method, align
 from vitruvian.animation.drive_poses import DrivePoses
-from vitruvian.animation.pose_maps import draw_pose_map
+from vitruvian.animation.pose_maps import CANVAS_SIDE, draw_pose_map
 from vitruvian.cache import cache_dir
 from vitruvian.driving.persons import POINTS, Choice, FramePersons, Missing, PoseSource, without_gaps
 from vitruvian.errors import InputError
 from vitruvian.media.atomic import write_atomic
 from vitruvian.media.video.values import Frame
 
-LAYOUT = 1
+LAYOUT = 2
 """Counts up when kept files come to mean something else."""
-_FIELDS = ("points", "scores", "boxes", "counts", "size_hw", "times_s")
+_FIELDS = ("points", "scores", "boxes", "counts", "size_hw", "times_s", "notes")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -41,6 +41,8 @@ class SeenClip:
     """Of each frame, after the video's first."""
     known_before: bool
     """Whether the clip was not opened."""
+    notes: tuple[str, ...] = ()
+    """What a user may not expect of its frames."""
 
 
 def found_persons(
@@ -48,6 +50,7 @@ def found_persons(
     frames: Callable[[], Iterable[Frame]],
     key: Sequence[Any],
     *,
+    notes: Callable[[], Sequence[str]] = tuple,
     folder: Path | None = None,
 ) -> SeenClip:
     """Persons of all frames, found now or before.
@@ -56,6 +59,7 @@ def found_persons(
         source: what finds them.
         frames: opens the clip; not called where its persons are kept already.
         key: what the frames are, JSON-able: file, its time and size, the part and the stride.
+        notes: what is to be said about the clip once it was read.
         folder: where they are kept; None: the project's cache.
     """
     text = json.dumps([LAYOUT, source.identity, *key])
@@ -71,7 +75,7 @@ def found_persons(
             yield frame.image_HW3
 
     found = tuple(source.persons(images()))
-    seen = SeenClip(persons=found, times_s=tuple(times_s), known_before=False)
+    seen = SeenClip(persons=found, times_s=tuple(times_s), known_before=False, notes=tuple(notes()))
     if found:
         write_atomic(path, _packed(seen))
     return seen
@@ -89,9 +93,17 @@ class PoseClip:
     def __len__(self) -> int:
         return len(self.poses)
 
-    def pose_map(self, frame: int, size_hw: tuple[int, int], *, hands: bool = True, face: bool = True) -> np.ndarray:
-        """uint8 RGB (3,H,W); frame 0 is the reference."""
-        return draw_pose_map(self.poses[frame], size_hw, hands=hands, face=face)
+    def pose_map(
+        self,
+        frame: int,
+        size_hw: tuple[int, int],
+        *,
+        canvas_side: int = CANVAS_SIDE,
+        hands: bool = True,
+        face: bool = True,
+    ) -> np.ndarray:
+        """uint8 RGB (3,H,W); frame 0 is the reference. `canvas_side`: see `draw_pose_map`."""
+        return draw_pose_map(self.poses[frame], size_hw, canvas_side=canvas_side, hands=hands, face=face)
 
 
 def pose_clip(
@@ -143,6 +155,7 @@ def _packed(seen: SeenClip) -> bytes:
         counts=np.array([found.count for found in frames], np.int64),
         size_hw=np.array([found.size_hw for found in frames], np.int64),
         times_s=np.array(seen.times_s, np.float64),
+        notes=np.array(json.dumps(seen.notes)),
     )
     return stream.getvalue()
 
@@ -151,7 +164,8 @@ def _kept(path: Path) -> SeenClip | None:
     """What an earlier run kept; None where there is nothing whole."""
     try:
         with np.load(path, allow_pickle=False) as stored:
-            points, scores, boxes, counts, sizes, times_s = (stored[name] for name in _FIELDS)
+            points, scores, boxes, counts, sizes, times_s, notes = (stored[name] for name in _FIELDS)
+            said = tuple(json.loads(str(notes)))
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
     ends = np.cumsum(counts)
@@ -166,4 +180,4 @@ def _kept(path: Path) -> SeenClip | None:
         )
         for end, count, size_2 in zip(ends, counts, sizes, strict=True)
     )
-    return SeenClip(persons=persons, times_s=tuple(times_s.tolist()), known_before=True)
+    return SeenClip(persons=persons, times_s=tuple(times_s.tolist()), known_before=True, notes=said)

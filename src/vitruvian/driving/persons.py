@@ -49,6 +49,16 @@ class FramePersons:
             size_hw=self.size_hw,
         )
 
+    def resized(self, size_hw: tuple[int, int]) -> FramePersons:
+        """The same persons in a frame of another size."""
+        scale_2 = np.array([size_hw[1] / self.size_hw[1], size_hw[0] / self.size_hw[0]])
+        return FramePersons(
+            points_PW2=self.points_PW2 * scale_2,
+            scores_PW=self.scores_PW,
+            boxes_P4=self.boxes_P4 * np.tile(scale_2, 2),
+            size_hw=size_hw,
+        )
+
     def poses(self) -> DrivePoses:
         """In the layout of pose maps."""
         return drive_poses(self.points_PW2, self.scores_PW, self.size_hw)

@@ -44,7 +44,7 @@ def items_per_s(footprint: Footprint, knobs: Knobs, device: Device) -> float | N
     pass_s = max(arithmetic_s + traffic_s, launches_s)
     if training is None:
         return _rounded(batch / pass_s)
-    link = _link_bytes_s(device)
+    link = link_bytes_s(device)
     pass_s += _gather_bytes(held, training) / link
     # One optimizer step: gradients read, weights and state read and written.
     update_s = (3 * _trained_bytes(held, footprint.host_bytes, knobs) + 2 * held.optimizer_bytes) / bandwidth
@@ -94,7 +94,8 @@ def _gather_bytes(held: Breakdown, training: TrainingKnobs) -> int:
     return (2 * held.weights_bytes + held.gradients_bytes) * (training.gpus - 1)
 
 
-def _link_bytes_s(device: Device) -> float:
+def link_bytes_s(device: Device) -> float:
+    """Effective speed to the host's memory."""
     capability = device.capability if isinstance(device, Accelerator) else None
     if capability is None:
         return HOST_LINK_BYTES_S[-1][2]

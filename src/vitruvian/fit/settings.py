@@ -28,13 +28,22 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
     Raises:
         UsageError: no such key, or a value that it cannot take.
     """
+    return {"input_hw" if key == CROP else key: value for key, value in parse_pairs(pairs, setting_kinds()).items()}
+
+
+def parse_pairs(pairs: Sequence[str], kinds: Mapping[str, Any]) -> dict[str, Any]:
+    """`key=value` texts as values of these types.
+
+    Raises:
+        UsageError: no such key, or a value that it cannot take.
+    """
     settings: dict[str, Any] = {}
     for pair in pairs:
         key, separator, text = pair.partition("=")
-        kind = setting_kinds().get(key)
+        kind = kinds.get(key)
         if not separator or kind is None:
-            raise UsageError(f"got {pair!r}; expected key=value with a key of {', '.join(setting_kinds())}")
-        settings["input_hw" if key == CROP else key] = _value(key, kind, text)
+            raise UsageError(f"got {pair!r}; expected key=value with a key of {', '.join(kinds)}")
+        settings[key] = _value(key, kind, text)
     return settings
 
 

@@ -17,11 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vitruvian.errors import CheckFailedError
 from vitruvian.fit.precision import Precision, apply_precision
 from vitruvian.generation import conditioning, decoding
+from vitruvian.generation.denoising import Predict
+from vitruvian.generation.measures import Measures, apply_measures
 from vitruvian.generation.weights import FoundAnimation
 from vitruvian.hardware import free_caches
-from vitruvian.models.mimicmotion import Part, PosedUnet
+from vitruvian.models.mimicmotion import Constants, Part, PosedUnet, constant_cross_attention
 
 ISLANDS = ("time_embedding", "add_embedding", "time_proj", "add_time_proj")
 """Of the denoising network: what becomes of noise levels, which smaller types would round."""
@@ -39,13 +42,17 @@ class Stages:
     """Of the denoising network and PoseNet."""
     codec: Precision = field(default_factory=Precision)
     """Of the image codec, which its makers advise to run in float32."""
+    encoder: Precision = field(default_factory=Precision)
+    """Of the image encoder."""
+    measures: Measures = field(default_factory=Measures)
+    """Of the denoising network."""
 
     @torch.no_grad()
     def embedding(self, image_HW3: np.ndarray) -> Tensor:
         """float32 (1,1,D) on the device: the reference, uint8 RGB at the video's size, as context."""
         picture_13HW = torch.from_numpy(image_HW3).to(self.device).permute(2, 0, 1)[None].float() / 255
-        with self._network("image_encoder", Precision()) as encoder:
-            found: Any = encoder(conditioning.clip_input(picture_13HW))
+        with self._network("image_encoder", self.encoder) as encoder:
+            found: Any = encoder(conditioning.clip_input(picture_13HW).to(self.encoder.torch_dtype))
             return found.image_embeds[:, None].float()
 
     @torch.no_grad()
@@ -59,28 +66,40 @@ class Stages:
             inputs = picture_13HW.to(self.codec.torch_dtype)
             return conditioning.image_latents(lambda x: coded.encode(x).latent_dist.mode(), inputs).float()
 
-    @torch.no_grad()
-    def pose_features(self, map_of: Callable[[int], np.ndarray], frames: int, strength: float = 1.0) -> Tensor:
-        """(F,C,h,w) in host memory, in the compute type: what PoseNet makes of every frame's map, once.
+    @contextmanager
+    def pose_network(self, strength: float = 1.0) -> Iterator[Callable[[Sequence[np.ndarray]], Tensor]]:
+        """What makes features (N,C,h,w), in the compute type on the device, of maps, uint8 RGB (3,H,W).
 
         Args:
-            map_of: frame -> uint8 RGB (3,H,W).
-            frames: how many.
             strength: what the features are multiplied with.
         """
-        parts: list[Tensor] = []
         with self._network("pose_net", Precision()) as network:
-            for start in range(0, frames, POSE_CHUNK):
-                maps = np.stack([map_of(frame) for frame in range(start, min(start + POSE_CHUNK, frames))])
-                maps_N3HW = torch.from_numpy(maps).to(self.device).float() / 127.5 - 1
-                parts.append((strength * network(maps_N3HW)).to(self.precision.torch_dtype).cpu())
-        return torch.cat(parts)
+
+            @torch.no_grad()
+            def features_of_maps(maps: Sequence[np.ndarray]) -> Tensor:
+                parts = []
+                for start in range(0, len(maps), POSE_CHUNK):
+                    maps_N3HW = torch.from_numpy(np.stack(maps[start : start + POSE_CHUNK])).to(self.device)
+                    features_NChw = strength * network(maps_N3HW.float() / 127.5 - 1)
+                    parts.append(features_NChw.to(self.precision.torch_dtype))
+                return torch.cat(parts)
+
+            yield features_of_maps
 
     @contextmanager
-    def denoiser(self) -> Iterator[PosedUnet]:
-        """The denoising network on the device, as long as it is needed."""
-        with self._network("unet", self.precision) as network:
-            yield PosedUnet(network)
+    def denoiser(self, context_11D: Tensor) -> Iterator[Predict]:
+        """The denoising network for one clip, as long as it is needed.
+
+        Its attention to the context is computed once: `context_11D` is all that it is ever shown, beside zeros.
+        """
+        streamed = self.measures.streamed
+        with self._network("unet", self.precision, device="cpu" if streamed else self.device) as network:
+            apply_measures(
+                network, self.measures, device=self.device, dtype=self.precision.dtype, islands=self.precision.islands
+            )
+            both_21D = torch.cat([torch.zeros_like(context_11D), context_11D])
+            with constant_cross_attention(network, both_21D) as constants:
+                yield _OfBranches(PosedUnet(network), constants)
 
     def frames(self, latents_F4hw: Tensor, chunk: int, overlap: int) -> Iterator[np.ndarray]:
         """uint8 RGB (N,H,W,3), chunk by chunk, rounded to the nearest level."""
@@ -92,11 +111,16 @@ class Stages:
                 return decoded
 
             for frames_N3HW in decoding.decoded(decode, latents_F4hw, chunk, overlap):
+                if not bool(frames_N3HW.isfinite().all()):
+                    raise CheckFailedError(
+                        f"got frames with values that are no numbers from the image codec in {self.codec}; expected "
+                        "numbers; it is run in float32 instead, where that is another type"
+                    )
                 yield (frames_N3HW * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
 
     @contextmanager
-    def _network(self, part: Part, precision: Precision) -> Iterator[nn.Module]:
-        loaded = self.found.build(part, device=self.device, dtype_of=precision.dtype_of)
+    def _network(self, part: Part, precision: Precision, device: str = "") -> Iterator[nn.Module]:
+        loaded = self.found.build(part, device=device or self.device, dtype_of=precision.dtype_of)
         network = apply_precision(loaded.network, precision)
         del loaded
         try:
@@ -106,6 +130,52 @@ class Stages:
             free_caches(self.device)
 
 
-def features_of(features_FChw: Tensor, device: str) -> Callable[[Sequence[int]], Tensor]:
-    """Frame numbers -> their pose features on the device."""
-    return lambda frames: features_FChw[list(frames)].to(device)
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StoredFeatures:
+    """Pose features of all frames, made once."""
+
+    features_FChw: Tensor
+    device: str
+
+    def __call__(self, frames: Sequence[int]) -> Tensor:
+        """Those of some frames, on the device."""
+        return self.features_FChw[list(frames)].to(self.device)
+
+
+def stored_features(
+    of_maps: Callable[[Sequence[np.ndarray]], Tensor],
+    map_of: Callable[[int], np.ndarray],
+    frames: int,
+    *,
+    device: str,
+    on_device: bool,
+) -> StoredFeatures:
+    """Features of all frames, a few maps at a time.
+
+    Args:
+        of_maps: what `Stages.pose_network` gives.
+        map_of: frame -> uint8 RGB (3,H,W).
+        frames: how many.
+        device: where they are used.
+        on_device: whether they lie there; else in host memory.
+    """
+    parts = []
+    for start in range(0, frames, POSE_CHUNK):
+        found_NChw = of_maps([map_of(frame) for frame in range(start, min(start + POSE_CHUNK, frames))])
+        parts.append(found_NChw if on_device else found_NChw.cpu())
+    return StoredFeatures(features_FChw=torch.cat(parts), device=device)
+
+
+class _OfBranches:
+    """The denoising network, told which branches of guidance a call has: those without conditions have no pose."""
+
+    def __init__(self, unet: PosedUnet, constants: Constants) -> None:
+        self._unet, self._constants = unet, constants
+
+    def __call__(
+        self, sample_BT8hw: Tensor, timestep: Tensor, context_B1D: Tensor, time_ids_B3: Tensor, pose: Tensor | None
+    ) -> Tensor:
+        both = len(sample_BT8hw) == 2
+        self._constants.rows = slice(None) if both else slice(0, 1) if pose is None else slice(1, 2)
+        v: Tensor = self._unet(sample_BT8hw, timestep, context_B1D, time_ids_B3, pose)
+        return v

@@ -15,6 +15,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from vitruvian.fit.workload import TensorSpec, Workload
+from vitruvian.generation.conditioning import CLIP_SIDE
+from vitruvian.generation.measures import in_parts
 from vitruvian.generation.stages import ISLANDS
 from vitruvian.models.mimicmotion import MimicMotionConfig, PosedUnet, build_network
 from vitruvian.models.mimicmotion.config import LATENT_STRIDE
@@ -46,13 +48,29 @@ class CodecEncoder(nn.Module):
         return latents
 
 
-def denoising_workload(config: MimicMotionConfig, size_hw: tuple[int, int], *, branches: int) -> Workload:
+class Embedder(nn.Module):
+    """Prepared pictures -> embeddings."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x_B3HW: Tensor) -> Tensor:
+        encoder: Any = self.encoder
+        embedding_BD: Tensor = encoder(x_B3HW).image_embeds
+        return embedding_BD
+
+
+def denoising_workload(
+    config: MimicMotionConfig, size_hw: tuple[int, int], *, branches: int, feed_forward_parts: int = 1
+) -> Workload:
     """One call of the denoising network; its batch is the frames of a tile.
 
     Args:
         config: of the model.
         size_hw: of the video.
         branches: 1, or 2 where both branches of guidance go through in one call.
+        feed_forward_parts: see `Measures`.
     """
     h, w = (side // LATENT_STRIDE for side in size_hw)
 
@@ -67,10 +85,10 @@ def denoising_workload(config: MimicMotionConfig, size_hw: tuple[int, int], *, b
 
     return Workload(
         name=f"denoising, {branches} branch{'es' if branches > 1 else ''}",
-        build=partial(_denoiser, config),
+        build=partial(_denoiser, config, feed_forward_parts),
         inputs=inputs,
         islands=tuple(f"unet.{island}" for island in ISLANDS),
-        key=_key("denoising", config, size_hw, branches),
+        key=_key("denoising", config, size_hw, branches, feed_forward_parts),
     )
 
 
@@ -95,8 +113,24 @@ def encoding_workload(config: MimicMotionConfig, size_hw: tuple[int, int]) -> Wo
     )
 
 
-def _denoiser(config: MimicMotionConfig) -> nn.Module:
-    return PosedUnet(build_network("unet", config))
+def embedding_workload(config: MimicMotionConfig) -> Workload:
+    """The reference picture to its embedding."""
+    return Workload(
+        name="embedding",
+        build=partial(_embedder, config),
+        inputs=lambda pictures: {"x_B3HW": TensorSpec(shape=(pictures, 3, CLIP_SIDE, CLIP_SIDE))},
+        key=_key("embedding", config, (CLIP_SIDE, CLIP_SIDE), 1),
+    )
+
+
+def _embedder(config: MimicMotionConfig) -> nn.Module:
+    return Embedder(build_network("image_encoder", config))
+
+
+def _denoiser(config: MimicMotionConfig, feed_forward_parts: int) -> nn.Module:
+    unet = build_network("unet", config)
+    in_parts(unet, feed_forward_parts)
+    return PosedUnet(unet)
 
 
 def _decoder(config: MimicMotionConfig) -> nn.Module:
@@ -107,6 +141,10 @@ def _encoder(config: MimicMotionConfig) -> nn.Module:
     return CodecEncoder(build_network("vae", config))
 
 
-def _key(stage: str, config: MimicMotionConfig, size_hw: tuple[int, int], branches: int) -> str:
+def _key(
+    stage: str, config: MimicMotionConfig, size_hw: tuple[int, int], branches: int, feed_forward_parts: int = 1
+) -> str:
     document = {"mimicmotion": stage, "size_hw": size_hw, "branches": branches, "config": config.to_json()}
+    if feed_forward_parts > 1:
+        document["feed_forward_parts"] = feed_forward_parts
     return json.dumps(document, sort_keys=True)

@@ -42,6 +42,10 @@ class Workplace:
         np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]
         write_atomic(self.folder / "state.npz", buffer.getvalue())
 
+    def forget(self) -> None:
+        """Drop the last checkpoint: the run begins anew."""
+        (self.folder / "state.npz").unlink(missing_ok=True)
+
     def remove(self) -> None:
         """The video is done, or this is another one."""
         shutil.rmtree(self.folder, ignore_errors=True)

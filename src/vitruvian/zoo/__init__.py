@@ -76,6 +76,11 @@ def default_model(task: TaskName, *, of_persons: bool = False) -> str:
     return NANO_MODELS["depth"] if of_persons and task == "depth" else DEFAULT_MODELS[task]
 
 
+def default_animation() -> str:
+    """The embedded model that makes videos."""
+    return next(name for name, spec in ANIMATION_MODELS.items() if spec.embedded)
+
+
 def find(name: str) -> ModelSpec:
     """The spec of a model name.
 
@@ -123,7 +128,7 @@ def _unknown(name: str, names: Sequence[str]) -> UsageError:
 def _makes_videos(name: str) -> UsageError:
     return UsageError(
         f"got {name}, which makes a video of a person and takes no pictures alone; expected a model for "
-        f"{', '.join(DEFAULT_MODELS)}; no command runs it in this release"
+        f"{', '.join(DEFAULT_MODELS)}; `vitruvian animate` runs it"
     )
 
 
@@ -231,6 +236,7 @@ __all__ = [
     "WeightSource",
     "animation_metadata",
     "animation_spec_of_file",
+    "default_animation",
     "default_model",
     "find",
     "find_animation",

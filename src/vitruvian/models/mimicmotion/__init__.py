@@ -16,6 +16,8 @@ from vitruvian.models.mimicmotion.checkpoint import (
     tensors_of,
 )
 from vitruvian.models.mimicmotion.config import (
+    NANO,
+    NANO_PARAMETERS,
     PUBLISHED,
     PUBLISHED_PARAMETERS,
     ImageEncoderConfig,
@@ -24,16 +26,19 @@ from vitruvian.models.mimicmotion.config import (
     UnetConfig,
     VaeConfig,
 )
-from vitruvian.models.mimicmotion.networks import PARTS, Part, build_network, build_scheduler
+from vitruvian.models.mimicmotion.networks import PARTS, Part, build_network, build_scheduler, fresh_network
 from vitruvian.models.mimicmotion.pose_net import PoseNet
-from vitruvian.models.mimicmotion.unet import PosedUnet, constant_cross_attention
+from vitruvian.models.mimicmotion.unet import Constants, PosedUnet, constant_cross_attention
 
 __all__ = [
     "BASE_PARTS",
+    "NANO",
+    "NANO_PARAMETERS",
     "PARTS",
     "POSE_NET_NAME",
     "PUBLISHED",
     "PUBLISHED_PARAMETERS",
+    "Constants",
     "ImageEncoderConfig",
     "MimicMotionConfig",
     "Part",
@@ -47,6 +52,7 @@ __all__ = [
     "build_scheduler",
     "check_layout",
     "constant_cross_attention",
+    "fresh_network",
     "is_mimicmotion",
     "is_whole",
     "layout_of",

@@ -160,6 +160,9 @@ class MimicMotionConfig:
     """Frames it was trained on at once."""
     input_hw: tuple[int, int]
     """Height and width it was trained at; it takes others."""
+    pose_canvas: int = 2160
+    """Shorter side that its pose maps are drawn at, in lines of a few pixels, before they are made as large as a frame.
+    A network for small frames needs a smaller canvas: lines would fall between its pixels."""
 
     def __post_init__(self) -> None:
         latent = self.vae.latent_channels
@@ -242,6 +245,33 @@ def published_config(tile_frames: int) -> MimicMotionConfig:
     )
 
 
+NANO = MimicMotionConfig(
+    unet=UnetConfig(
+        block_out_channels=(64, 96, 96),
+        num_attention_heads=(2, 3, 3),
+        cross_attention_dim=128,
+        addition_time_embed_dim=32,
+        layers_per_block=1,
+        sample_size=16,
+        num_frames=8,
+    ),
+    vae=VaeConfig(block_out_channels=(32, 32, 64, 96), layers_per_block=1, sample_size=128),
+    image_encoder=ImageEncoderConfig(
+        hidden_size=128,
+        intermediate_size=512,
+        num_hidden_layers=3,
+        num_attention_heads=4,
+        projection_dim=128,
+        patch_size=28,
+    ),
+    scheduler=SchedulerConfig(),
+    tile_frames=8,
+    input_hw=(128, 96),
+    pose_canvas=288,
+)
+"""The same classes, small enough for the package; trained on rendered persons."""
+NANO_PARAMETERS = 9_617_669
+"""Weights of its four networks."""
 PUBLISHED: Mapping[str, MimicMotionConfig] = {"1.1": published_config(72), "1.0": published_config(16)}
 """The released models, by what follows `mimicmotion-` in their names."""
 PUBLISHED_PARAMETERS = 2_254_648_286

@@ -45,42 +45,52 @@ class PosedUnet(nn.Module):
         return output if self._pose_BFChw is None else output + self._pose_BFChw.flatten(0, 1).to(output.dtype)
 
 
+class Constants:
+    """Answers of all layers that look at the context, by branch; `rows` says which branches the next call has."""
+
+    def __init__(self) -> None:
+        self.rows = slice(None)
+
+
 class _Constant:
     """Stands for the attention of a layer to a context of one token: whatever is asked, that token is the answer."""
 
-    def __init__(self, values_BD: Tensor) -> None:
-        self.values_BD = values_BD
+    def __init__(self, values_BD: Tensor, constants: Constants) -> None:
+        self.values_BD, self.constants = values_BD, constants
 
     def __call__(self, attn: nn.Module, hidden_states: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         rows, tokens = hidden_states.shape[:2]
+        chosen_BD = self.values_BD[self.constants.rows].to(hidden_states)
         # Rows are frames or pixels of one branch, then those of the next.
-        own = self.values_BD.to(hidden_states.dtype).repeat_interleave(rows // len(self.values_BD), dim=0)
+        own = chosen_BD.repeat_interleave(rows // len(chosen_BD), dim=0)
         return own[:, None].expand(rows, tokens, own.shape[1])
 
 
 @contextmanager
-def constant_cross_attention(unet: nn.Module, context_B1D: Tensor) -> Iterator[None]:
+def constant_cross_attention(unet: nn.Module, context_B1D: Tensor) -> Iterator[Constants]:
     """Inside, every attention to the context gives the values computed here once: exact, because one token gets it all.
 
     Args:
         unet: the library's network.
-        context_B1D: the one token of each branch; calls inside must have as many rows.
+        context_B1D: the one token of each branch; what is yielded says which of them a call has: all, or a slice.
 
     Raises:
         ValueError: a context of several tokens.
     """
     if context_B1D.shape[1] != 1:
         raise ValueError(f"got a context of {context_B1D.shape[1]} tokens; expected one: only then nothing is weighed")
-    layers = {name: module for name, module in unet.named_modules() if name.endswith(".attn2")}
+    layers: dict[str, Any] = {name: module for name, module in unet.named_modules() if name.endswith(".attn2")}
     before = {name: module.processor for name, module in layers.items()}
+    constants = Constants()
     try:
         with torch.no_grad():
             for module in layers.values():
-                value_B1C = module.to_v(context_B1D.to(module.to_v.weight.dtype))
+                weight = module.to_v.weight
+                value_B1C = module.to_v(context_B1D.to(weight))
                 for part in module.to_out:
                     value_B1C = part(value_B1C)
-                module.processor = _Constant(value_B1C[:, 0])
-        yield
+                module.processor = _Constant(value_B1C[:, 0], constants)
+        yield constants
     finally:
         for name, module in layers.items():
             module.processor = before[name]

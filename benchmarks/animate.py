@@ -1,0 +1,205 @@
+"""One clip through the published loop and through ours: time, peak memory and difference, side by side.
+
+Random weights: time and memory are real. Each way in a process of its own, from maps to frames; finding poses is left
+out. `tiny` is the size of the embedded network; `half` has half of the published widths at half of its sides.
+"""
+
+# Shape suffixes: F frames, H W frame, h w latents, 3 = RGB, 4 = latent channels.
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from published_mimicmotion import published_frames
+from side_by_side import Watch, conditions_line, print_table
+from vitruvian.animation.tiles import even_tiles
+from vitruvian.generation.conditioning import time_ids
+from vitruvian.generation.denoised import Clip, Interval, denoised
+from vitruvian.generation.denoising import Conditions, first_latents, schedule_of
+from vitruvian.generation.presets import FRAME_RATE_ID, MOTION
+from vitruvian.generation.stages import Stages, stored_features
+from vitruvian.generation.strategy import Pilot
+from vitruvian.generation.weights import find_weights
+from vitruvian.hardware import PeakWatch, free_memory_now, open_meter
+from vitruvian.models.mimicmotion import (
+    NANO,
+    PARTS,
+    MimicMotionConfig,
+    build_scheduler,
+    fresh_network,
+    published_config,
+    tensors_of,
+)
+from vitruvian.zoo import animation_metadata
+
+SCALE, OVERLAP = 2.0, 6
+HALF = replace(
+    published_config(72),
+    unet=replace(
+        published_config(72).unet, block_out_channels=(160, 320, 640, 640), num_attention_heads=(5, 10, 20, 20)
+    ),
+    vae=replace(published_config(72).vae, block_out_channels=(64, 128, 256, 256)),
+    input_hw=(288, 512),
+)
+SIZES: dict[str, MimicMotionConfig] = {"tiny": replace(NANO, tile_frames=72), "half": HALF}
+PUBLISHED = "published loop"
+OURS = {"ours, sequential": "sequential", "ours, batched": "batched", "ours, auto": "auto"}
+
+
+def write_random(config: MimicMotionConfig, path: Path) -> None:
+    """Networks as their classes begin, in one file of ours."""
+    torch.manual_seed(0)
+    networks: dict[Any, nn.Module] = {part: fresh_network(part, config) for part in PARTS}
+    with torch.no_grad():
+        networks["pose_net"].get_submodule("final_proj").weight.normal_(0, 0.05)  # type: ignore[operator, union-attr]
+    tensors = {key: value.contiguous() for key, value in tensors_of(networks).items()}
+    save_file(tensors, path, metadata=animation_metadata(config, "apache-2.0"))
+
+
+def run_way(way: str, weights: Path, frames: int, steps: int, out: Path) -> dict[str, Any]:
+    """One way; JSON-able. Frames go to `out`."""
+    stages = Stages(found=find_weights(weights), device="cpu")
+    config = stages.found.spec.config
+    height, width = config.input_hw
+    rng = np.random.default_rng(0)
+    image_HW3 = rng.integers(0, 256, (height, width, 3), np.uint8)
+    maps_F3HW = rng.integers(0, 256, (frames, 3, height, width), np.uint8)
+    noise = torch.randn(config.tile_frames, 4, height // 8, width // 8, generator=torch.Generator().manual_seed(1))
+    with PeakWatch(open_meter("cpu")) as watch:
+        began = time.perf_counter()
+        context_11D = stages.embedding(image_HW3)
+        image_14hw = stages.image_latents(image_HW3, torch.zeros(1, 3, height, width), 0.0)
+        if way == PUBLISHED:
+            made = [_published(stages, maps_F3HW, context_11D, image_14hw, noise, steps)]
+        else:
+            made = list(_ours(stages, OURS[way], maps_F3HW, context_11D, image_14hw, noise, steps))
+        seconds = time.perf_counter() - began
+    np.save(out, np.concatenate(made))
+    return {"seconds": seconds, "peak_bytes": watch.peak_bytes - watch.baseline_bytes}
+
+
+def _published(
+    stages: Stages, maps_F3HW: np.ndarray, context_11D: Tensor, image_14hw: Tensor, noise: Tensor, steps: int
+) -> np.ndarray:
+    config, frames = stages.found.spec.config, len(maps_F3HW)
+    tile = min(config.tile_frames, frames)  # where the original ends with an error
+    networks = {part: stages.found.build(part).network for part in ("unet", "pose_net", "vae")}  # type: ignore[arg-type]
+    frames_F3HW = published_frames(
+        networks["unet"],
+        networks["pose_net"],
+        networks["vae"],
+        build_scheduler(config.scheduler),
+        maps_F3HW=maps_F3HW,
+        context_11D=context_11D,
+        image_14hw=image_14hw,
+        latents_F4hw=first_latents(noise, frames, 1.0),
+        tile=tile,
+        overlap=OVERLAP,
+        steps=steps,
+        scale=SCALE,
+    )
+    return frames_F3HW.transpose(0, 2, 3, 1)
+
+
+def _ours(
+    stages: Stages, wish: Any, maps_F3HW: np.ndarray, context_11D: Tensor, image_14hw: Tensor, noise: Tensor, steps: int
+) -> Iterator[np.ndarray]:
+    config, frames = stages.found.spec.config, len(maps_F3HW)
+    scheduler = build_scheduler(config.scheduler)
+    schedule = schedule_of(scheduler, steps)
+    with stages.pose_network() as of_maps:
+        pose_of = stored_features(of_maps, lambda frame: maps_F3HW[frame], frames, device="cpu", on_device=False)
+    with stages.denoiser(context_11D) as predict:
+        clip = Clip(
+            predict=predict,
+            scheduler=scheduler,
+            schedule=schedule,
+            conditions=Conditions(
+                context_11D=context_11D,
+                image_14hw=image_14hw,
+                time_ids_13=time_ids(FRAME_RATE_ID, MOTION, 0.0),
+                pose_of=pose_of,
+                guidance_F=torch.full((frames,), SCALE),
+            ),
+            tiles=even_tiles(frames, config.tile_frames, OVERLAP - 1),
+            interval=Interval(),
+            device="cpu",
+        )
+        pilot = Pilot(
+            wish=wish, needed_bytes={"sequential": 0, "batched": 0}, free_bytes=lambda: free_memory_now("cpu")[1]
+        )
+        latents = denoised(clip, first_latents(noise, frames, schedule.first_scale), pilot, on_step=lambda *heard: None)
+    yield from stages.frames(latents, 8, 0)
+
+
+@contextmanager
+def _weights(size: str) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{size}.safetensors"
+        write_random(SIZES[size], path)
+        yield path
+
+
+def main() -> None:
+    """Run all, or one way when called as a child."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", choices=list(SIZES), default="tiny")
+    parser.add_argument("--frames", type=int, nargs="+", default=[10, 16, 72, 73, 100])
+    parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--way")
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--out", type=Path)
+    arguments = parser.parse_args()
+    if arguments.way:
+        print(json.dumps(run_way(arguments.way, arguments.weights, *arguments.frames, arguments.steps, arguments.out)))
+        return
+    rows: list[list[str]] = []
+    watch = Watch()
+    with _weights(arguments.size) as weights:
+        for frames in arguments.frames:
+            rows += _rows(arguments.size, weights, frames, arguments.steps)
+    print_table(["network", "frames", "way", "s", "speed", "peak GB", "of the loop's", "difference"], rows)
+    print(conditions_line(watch.conditions()))
+
+
+def _rows(size: str, weights: Path, frames: int, steps: int) -> Iterator[list[str]]:
+    base: dict[str, Any] = {}
+    for way in (PUBLISHED, *OURS):
+        out = weights.with_name("frames.npy")
+        command = [sys.executable, __file__, "--way", way, "--weights", str(weights), "--out", str(out)]
+        command += ["--frames", str(frames), "--steps", str(steps)]
+        done = subprocess.run(command, check=True, capture_output=True, text=True)
+        found = json.loads(done.stdout.splitlines()[-1]) | {"frames": np.load(out).astype(int)}
+        base = base or found
+        apart = np.abs(found["frames"] - base["frames"])
+        row = [
+            size,
+            str(frames),
+            way,
+            f"{found['seconds']:.1f}",
+            f"{base['seconds'] / found['seconds']:.2f}x",
+            f"{found['peak_bytes'] / 1e9:.2f}",
+            f"{found['peak_bytes'] / base['peak_bytes']:.2f}",
+            f"{apart.mean():.2f} levels",
+        ]
+        print("  ".join(row), file=sys.stderr)
+        yield row
+
+
+if __name__ == "__main__":
+    main()

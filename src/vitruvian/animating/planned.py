@@ -1,0 +1,86 @@
+"""A clip's planner on the machine at hand: which types, which budget, what the user and an earlier run insist on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from vitruvian import zoo
+from vitruvian.animating.needs import Clipping
+from vitruvian.animating.plan import ClipPlanner
+from vitruvian.animating.poses import PosedClip
+from vitruvian.animating.way import Way
+from vitruvian.animating.wish import AnimateWish
+from vitruvian.fit.budget import budget_of
+from vitruvian.fit.calibration import load_calibration
+from vitruvian.fit.plan_values import PlanJob
+from vitruvian.fit.precision import check_dtype, compute_types
+from vitruvian.hardware import Device, Dtype, Hardware, probe
+from vitruvian.planning import with_rates
+
+
+def planner_of(
+    wish: AnimateWish, spec: zoo.AnimationSpec, posed: PosedClip, device: str, earlier: Mapping[str, Any]
+) -> ClipPlanner:
+    """The planner of a clip here.
+
+    `earlier`: what the numbers of an earlier run depend on, by knob; kept, for that run is gone on with.
+    """
+    hardware = with_rates(probe(), device)
+    return planner_on(wish, spec, posed.size_hw, len(posed.clip), hardware, device, earlier)
+
+
+def planner_on(
+    wish: AnimateWish,
+    spec: zoo.AnimationSpec,
+    size_hw: tuple[int, int],
+    frames: int,
+    hardware: Hardware,
+    device: str,
+    earlier: Mapping[str, Any] | None = None,
+) -> ClipPlanner:
+    """The planner of a clip on any machine.
+
+    Args:
+        wish: what the user wants.
+        spec: of the model.
+        size_hw: of the video.
+        frames: the reference among them.
+        hardware: the machine.
+        device: of it.
+        earlier: see `planner_of`.
+    """
+    place = hardware.device(device)
+    kept = dict(earlier or {})
+    dtype: Dtype = kept.pop("dtype", None) or type_of(wish, place)
+    preset = wish.chosen
+    tile = spec.config.tile_frames
+    first = Way(
+        dtype=dtype,
+        codec=dtype,
+        encoder=dtype if place.kind != "cpu" else "float32",
+        tile=tile,
+        overlap=min(preset.overlap, max(1, tile // 3)),
+        features="host",
+        decode_overlap=preset.decode_overlap,
+    )
+    clip = Clipping(
+        config=spec.config,
+        size_hw=size_hw,
+        frames=frames,
+        steps=wish.steps_taken,
+        guided_steps=wish.guided_steps(),
+        device=place,
+    )
+    job = PlanJob(device=device, budget_bytes=wish.budget_bytes)
+    budget = budget_of(job, hardware, load_calibration(place.name))
+    return ClipPlanner(clip=clip, budget=budget, first=first, fixed={**wish.knobs, **kept})
+
+
+def type_of(wish: AnimateWish, device: Device) -> Dtype:
+    """The compute type: the user's, float32 for exact results, else the first that the device has instructions for."""
+    if wish.dtype is not None:
+        return check_dtype(wish.dtype)
+    if wish.quality == "exact":
+        return "float32"
+    return "float32" if device.kind == "cpu" else compute_types(device)[0]
