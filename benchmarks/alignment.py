@@ -22,6 +22,7 @@ from vitruvian.training.animation.recipe import DenoiserRecipe
 
 SIZE_HW = (256, 192)
 FIRST_SEED = 98_000_000
+METHODS: tuple[Method, ...] = ("published", "robust")
 LIFTS = {"as they move": 0.0, "moving up and down by a tenth": 0.1, "by a fifth": 0.2}
 """Spread of a motion of the whole body along y, in shares of the frame's height: jumps, squats, a camera that nods."""
 
@@ -39,9 +40,8 @@ def errors_of(seed: int, lift: float) -> dict[Method, float]:
         keypoints_K3[:, 1] += rng.normal(0, lift * SIZE_HW[0])
     reference = _posed(own_K3, recipe, rng)
     driving = [_posed(keypoints_K3, recipe, rng) for keypoints_K3 in seen]
-    methods: tuple[Method, ...] = ("published", "robust")
     fitted = {
-        method: align(driving, reference, drive_hw=SIZE_HW, reference_hw=SIZE_HW, method=method) for method in methods
+        method: align(driving, reference, drive_hw=SIZE_HW, reference_hw=SIZE_HW, method=method) for method in METHODS
     }
     return {method: found.scale_xy[1] / factor - 1 for method, found in fitted.items()}
 
@@ -59,8 +59,8 @@ def main() -> None:
     rows = []
     for words, lift in LIFTS.items():
         found = [errors_of(FIRST_SEED + index, lift) for index in range(arguments.clips)]
-        for method in ("published", "robust"):
-            errors = np.array([errors[method] for errors in found])  # type: ignore[index]
+        for method in METHODS:
+            errors = np.array([one[method] for one in found])
             rows.append([words, method, f"{errors.mean():+.3f}", f"{np.abs(errors).mean():.3f}"])
     print_table(["clips", "fit", "bias of the size", "mean error"], rows)
 

@@ -39,25 +39,25 @@ from vitruvian.hardware import PeakWatch, free_memory_now, open_meter
 from vitruvian.models.mimicmotion import (
     NANO,
     PARTS,
+    PUBLISHED,
     MimicMotionConfig,
+    Part,
     build_scheduler,
     fresh_network,
-    published_config,
     tensors_of,
 )
 from vitruvian.zoo import animation_metadata
 
 SCALE, OVERLAP = 2.0, 6
+WHOLE = PUBLISHED["1.1"]
 HALF = replace(
-    published_config(72),
-    unet=replace(
-        published_config(72).unet, block_out_channels=(160, 320, 640, 640), num_attention_heads=(5, 10, 20, 20)
-    ),
-    vae=replace(published_config(72).vae, block_out_channels=(64, 128, 256, 256)),
+    WHOLE,
+    unet=replace(WHOLE.unet, block_out_channels=(160, 320, 640, 640), num_attention_heads=(5, 10, 20, 20)),
+    vae=replace(WHOLE.vae, block_out_channels=(64, 128, 256, 256)),
     input_hw=(288, 512),
 )
 SIZES: dict[str, MimicMotionConfig] = {"tiny": replace(NANO, tile_frames=72), "half": HALF}
-PUBLISHED = "published loop"
+LOOP = "published loop"
 OURS = {"ours, sequential": "sequential", "ours, batched": "batched", "ours, auto": "auto"}
 
 
@@ -66,7 +66,7 @@ def write_random(config: MimicMotionConfig, path: Path) -> None:
     torch.manual_seed(0)
     networks: dict[Any, nn.Module] = {part: fresh_network(part, config) for part in PARTS}
     with torch.no_grad():
-        networks["pose_net"].get_submodule("final_proj").weight.normal_(0, 0.05)  # type: ignore[operator, union-attr]
+        networks["pose_net"].get_submodule("final_proj").weight.normal_(0, 0.05)  # type: ignore[operator]
     tensors = {key: value.contiguous() for key, value in tensors_of(networks).items()}
     save_file(tensors, path, metadata=animation_metadata(config, "apache-2.0"))
 
@@ -84,7 +84,7 @@ def run_way(way: str, weights: Path, frames: int, steps: int, out: Path) -> dict
         began = time.perf_counter()
         context_11D = stages.embedding(image_HW3)
         image_14hw = stages.image_latents(image_HW3, torch.zeros(1, 3, height, width), 0.0)
-        if way == PUBLISHED:
+        if way == LOOP:
             made = [_published(stages, maps_F3HW, context_11D, image_14hw, noise, steps)]
         else:
             made = list(_ours(stages, OURS[way], maps_F3HW, context_11D, image_14hw, noise, steps))
@@ -98,7 +98,8 @@ def _published(
 ) -> np.ndarray:
     config, frames = stages.found.spec.config, len(maps_F3HW)
     tile = min(config.tile_frames, frames)  # where the original ends with an error
-    networks = {part: stages.found.build(part).network for part in ("unet", "pose_net", "vae")}  # type: ignore[arg-type]
+    parts: tuple[Part, ...] = ("unet", "pose_net", "vae")
+    networks = {part: stages.found.build(part).network for part in parts}
     frames_F3HW = published_frames(
         networks["unet"],
         networks["pose_net"],
@@ -166,7 +167,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     if arguments.way:
-        print(json.dumps(run_way(arguments.way, arguments.weights, *arguments.frames, arguments.steps, arguments.out)))
+        (frames,) = arguments.frames
+        print(json.dumps(run_way(arguments.way, arguments.weights, frames, arguments.steps, arguments.out)))
         return
     rows: list[list[str]] = []
     watch = Watch()
@@ -179,7 +181,7 @@ def main() -> None:
 
 def _rows(size: str, weights: Path, frames: int, steps: int) -> Iterator[list[str]]:
     base: dict[str, Any] = {}
-    for way in (PUBLISHED, *OURS):
+    for way in (LOOP, *OURS):
         out = weights.with_name("frames.npy")
         command = [sys.executable, __file__, "--way", way, "--weights", str(weights), "--out", str(out)]
         command += ["--frames", str(frames), "--steps", str(steps)]

@@ -68,7 +68,7 @@ def write_drive(
         stream.pix_fmt = "yuv420p"
         audio: Any = container.add_stream("aac", rate=48_000) if sound else None
         for number in range(frames):
-            shade = 0 if number in empty else SHADE + 6 * number
+            shade = 0 if number in empty else SHADE + 6 * (number % 25)
             image_HW3 = np.full((height, width, 3), shade, np.uint8)
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image_HW3, format="rgb24")))
         container.mux(stream.encode())

@@ -28,8 +28,12 @@ from vitruvian.hardware import DTYPES, Hardware, measured_rates, probe
 from vitruvian.hardware.catalogue import MACHINES, find_machine
 from vitruvian.hardware.sizes import parse_size
 from vitruvian.models.sapiens import SapiensConfig
+from vitruvian.training.metric.stepped import refiner_of
+from vitruvian.training.metric.workload import metric_tuning_workload
 from vitruvian.training.workload import RECIPE_BATCH, trainable_spec, training_workload
 from vitruvian.weights import spec_of
+from vitruvian.zoo import ModelSpec
+from vitruvian.zoo.metric3d import METRIC3D, metric3d_config
 
 Known = TypeVar("Known")
 
@@ -210,7 +214,21 @@ def workload_of(
         return spec_of(model).workload
     if train is True:
         raise UsageError("got train=True with a model's name; expected the task: train='normal'")
-    return training_workload(trainable_spec(model), train)  # type: ignore[arg-type]
+    spec = trainable_spec(model)
+    if spec.family.name == METRIC3D.name:
+        return _metric_training(spec, train)
+    return training_workload(spec, train)  # type: ignore[arg-type]
+
+
+def _metric_training(spec: ModelSpec, train: str) -> Workload:
+    """Depth and normals are taught together, so there is one task."""
+    if train != "depth":
+        raise UsageError(
+            f"got --train {train} for {spec.name}; expected --train depth, which teaches depth and normals; say so"
+        )
+    config = metric3d_config(spec)
+    refiner_of(config)
+    return metric_tuning_workload(spec.name, config)
 
 
 def _one_of(known: tuple[Known, ...], what: str, text: str) -> Known:

@@ -16,7 +16,7 @@ from command import Command
 from tiny_trainings import same_bits
 from training.metric.tiny_metric import TINY
 from vitruvian.errors import RefusedError, UsageError
-from vitruvian.finetuning.metric_nano import METRIC_NANO, METRIC_TRAINING, metric_kind, metric_workload
+from vitruvian.finetuning.metric_nano import METRIC_NANO, METRIC_TRAINING, metric_kind
 from vitruvian.finetuning.nano import train_nano
 from vitruvian.finetuning.nano_kinds import NANO_KINDS
 from vitruvian.finetuning.nano_plan import plan_nano
@@ -25,6 +25,7 @@ from vitruvian.fit.footprint.isolate import CHILD
 from vitruvian.models.metric3d import NANO, build_network, load_network
 from vitruvian.models.weight_files import read_weights
 from vitruvian.training.metric.nano_recipe import MetricNanoRecipe
+from vitruvian.training.metric.workload import metric_workload
 from vitruvian.zoo import spec_of_file
 
 SETTINGS = (

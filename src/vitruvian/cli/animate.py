@@ -17,10 +17,8 @@ Person = Annotated[Path, typer.Argument(metavar="PERSON.jpg", help="Picture of t
 Driving = Annotated[Path, typer.Argument(metavar="DRIVING.mp4", help="Video whose poses drive.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT.mp4", help="The video to make.", show_default=False)]
 Model = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", metavar="NAME", help="Catalogue name, checkpoint or its folder. (default: the embedded nano)"
-    ),
+    str,
+    typer.Option("--model", "-m", metavar="NAME", help="Catalogue name, checkpoint or its folder.", show_default=False),
 ]
 Base = Annotated[
     Path | None,
@@ -91,7 +89,7 @@ def animate(
     person: Person,
     driving: Driving,
     out: Out,
-    model: Model = None,
+    model: Model,
     base: Base = None,
     poses: Poses = "auto",
     preset: PresetOption = "balanced",
@@ -125,37 +123,47 @@ def animate(
     quiet: Quiet = False,
 ) -> None:
     """A person from a picture moves as a video's persons do (MimicMotion); keeps the video's rate, speed and sound."""
-    if resume and overwrite:
+    run(dict(locals()))
+
+
+def run(typed: dict[str, Any]) -> None:
+    """Carry out what was typed, and say how it went."""
+    if typed["resume"] and typed["overwrite"]:
         raise UsageError("got --resume and --overwrite; expected one of them; --resume goes on with what is there")
-    typed = dict(locals())
     from vitruvian.animating.road import animate as carry_out
     from vitruvian.cli.screen import ask_on_terminal, say, stage_line
     from vitruvian.generation.weights import Access
 
-    job = job_of(typed)
-    if job.wish.budget_bytes is not None:
-        from vitruvian.hardware import limit_memory, probe
-
-        hardware = probe()
-        place = hardware.device(device or hardware.default_device).device
-        say(limit_memory(place, job.wish.budget_bytes).sentence)
-    access = Access(accept_licence=accept_licence or (), ask=ask_on_terminal(), report=say)
+    job, out, json, quiet = job_of(typed), typed["out"], typed["json"], typed["quiet"]
+    for line in _limit(job):
+        say(line)
+    access = Access(accept_licence=typed["accept_licence"] or (), ask=ask_on_terminal(), report=say)
     try:
         with stage_line(quiet=quiet or json) as on_progress:
             done = carry_out(job, access, on_progress)
     except KeyboardInterrupt as stop:
-        raise InterruptedRunError(
-            f"interrupted; the steps taken are kept beside {out.name}; --resume goes on"
-        ) from stop
+        said = f"interrupted; the steps taken are kept beside {out.name}; --resume goes on"
+        raise InterruptedRunError(said) from stop
     for note in done.notes:
         say(f"  note: {note}")
     if json:
         print(done.out.with_suffix(".run.json").read_text(encoding="utf-8"), end="")
         return
-    if explain:
+    if typed["explain"]:
         print("\n".join(map(str, done.decisions)))
     if not quiet:
         print(f"{done.frames} frames in {done.seconds:.0f} s -> {done.out}")
+
+
+def _limit(job: AnimateJob) -> list[str]:
+    """Hold the process to the budget before anything is loaded; what was set, for people."""
+    if job.wish.budget_bytes is None:
+        return []
+    from vitruvian.hardware import limit_memory, probe
+
+    hardware = probe()
+    place = hardware.device(job.wish.device or hardware.default_device).device
+    return [limit_memory(place, job.wish.budget_bytes).sentence]
 
 
 def job_of(typed: dict[str, Any]) -> AnimateJob:
@@ -170,7 +178,6 @@ def job_of(typed: dict[str, Any]) -> AnimateJob:
     from vitruvian.fit.quality import check_quality
     from vitruvian.generation.denoised import Interval
     from vitruvian.hardware import parse_size
-    from vitruvian.zoo import default_animation
 
     knobs = parse_way(typed["settings"] or [])
     if typed["tile"] != "auto":
@@ -214,7 +221,7 @@ def job_of(typed: dict[str, Any]) -> AnimateJob:
         person=typed["person"],
         driving=typed["driving"],
         out=typed["out"],
-        model=typed["model"] or default_animation(),
+        model=typed["model"],
         base=typed["base"],
         wish=wish,
     )

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,6 @@ from vitruvian import weights, zoo
 from vitruvian.errors import UsageError
 from vitruvian.finetuning.memory import SampleBytes
 from vitruvian.finetuning.metric_data import metric_data
-from vitruvian.finetuning.metric_nano import metric_workload
 from vitruvian.finetuning.metric_validation import MetricValidation
 from vitruvian.finetuning.recipe import Recipe
 from vitruvian.finetuning.samples import TrainingData
@@ -25,12 +23,13 @@ from vitruvian.finetuning.trainee import Asked, Trainee
 from vitruvian.finetuning.wishes import Wishes
 from vitruvian.fit.workload import Workload
 from vitruvian.models.assembly import assemble
-from vitruvian.models.metric3d import Metric3dConfig, build_network
+from vitruvian.models.metric3d import build_network
 from vitruvian.tasks.normal import CAMERA
 from vitruvian.training.metric.objective import MetricObjective
 from vitruvian.training.metric.samples import MetricAugmentation
 from vitruvian.training.metric.stepped import SteppedNetwork, refiner_of
-from vitruvian.zoo.metric3d import METRIC3D, metric3d_config
+from vitruvian.training.metric.workload import metric_tuning_workload
+from vitruvian.zoo.metric3d import metric3d_config
 
 ENCODER_RATE: Mapping[str, float] = {"depth_model.encoder.*": 0.1}
 """Factor on the learning rate of what was pretrained on far more pictures."""
@@ -90,23 +89,6 @@ def _recipe(spec: zoo.ModelSpec, wishes: Wishes) -> Recipe:
             "epochs, batch_size, lr, clip_norm, augment.resize; leave it out"
         )
     return wishes.applied(METRIC_TUNING)
-
-
-def metric_tuning_workload(name: str, config: Metric3dConfig) -> Workload:
-    """A training step of a network that is there, on any canvas that it can take."""
-    return replace(
-        metric_workload(config),
-        name=f"{name}, training depth",
-        head=METRIC3D.head,
-        stride=config.stride,
-        resized=partial(_resized, name, config),
-    )
-
-
-def _resized(name: str, config: Metric3dConfig, input_hw: tuple[int, int], stride: int) -> Workload:
-    if stride != config.stride:
-        raise UsageError(f"got patches of {stride} for {name}; expected none: they are as pretrained; leave them out")
-    return metric_tuning_workload(name, replace(config, input_hw=input_hw))
 
 
 def _workload(spec: zoo.ModelSpec) -> Workload:

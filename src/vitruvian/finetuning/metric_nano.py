@@ -2,39 +2,34 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from vitruvian.finetuning.folder import BEST
 from vitruvian.finetuning.nano_kind import NanoKind
 from vitruvian.finetuning.recipe import Recipe
-from vitruvian.fit.workload import Workload
-from vitruvian.models.metric3d import ISLANDS, NANO, Metric3dConfig, RefinerConfig, build_network
+from vitruvian.models.metric3d import NANO, Metric3dConfig, RefinerConfig, build_network
 from vitruvian.training.metric.fresh import SLOW_STEPS, initialise_metric
 from vitruvian.training.metric.nano_pictures import rendered_metric_pictures
 from vitruvian.training.metric.nano_recipe import MetricNanoRecipe
-from vitruvian.training.metric.objective import MetricObjective, by_task, measures
+from vitruvian.training.metric.objective import by_task, measures
 from vitruvian.training.metric.samples import (
     MetricPicture,
     MetricSample,
-    blank_metric_batch,
     metric_batch,
     metric_sample,
 )
-from vitruvian.training.metric.stepped import CANVAS, SteppedNetwork
+from vitruvian.training.metric.stepped import SteppedNetwork
 from vitruvian.training.metric.weights import metric_metadata, write_metric_weights
+from vitruvian.training.metric.workload import metric_workload, objective_of
 from vitruvian.zoo.metric3d import METRIC3D
 from vitruvian.zoo.sources import OWN_LICENCE
-from vitruvian.zoo.spec import picture_inputs
 
-LOSSES = 1
-"""Counts up when a step comes to hold other tensors than before: what is remembered of it is void then."""
 METRIC_TRAINING = Recipe(
     steps=4600,
     batch_size=16,
@@ -63,7 +58,7 @@ def metric_kind(config: Metric3dConfig = NANO) -> NanoKind:
         training=METRIC_TRAINING,
         workload=partial(metric_workload, config),
         network=partial(fresh_network, config),
-        objective=partial(_objective, decoder),
+        objective=partial(objective_of, decoder),
         stack=metric_batch,
         family=METRIC3D,
         rendered=rendered_metric_pictures,
@@ -82,47 +77,11 @@ def metric_kind(config: Metric3dConfig = NANO) -> NanoKind:
     )
 
 
-def metric_workload(config: Metric3dConfig) -> Workload:
-    """A training step."""
-    return Workload(
-        name="metric3d, training all steps",
-        build=partial(_blank_network, config),
-        inputs=partial(picture_inputs, config.input_hw),
-        islands=ISLANDS,
-        blocks=METRIC3D.blocks,
-        loss=partial(_blank_loss, config),
-        input_hw=config.input_hw,
-        key=json.dumps({"train": "metric", "losses": LOSSES, "config": config.to_json()}, sort_keys=True),
-    )
-
-
 def fresh_network(config: Metric3dConfig, seed: int) -> SteppedNetwork:
     """A network that nobody has trained, on the CPU."""
     network = build_network(config, "cpu")
     initialise_metric(network, torch.Generator().manual_seed(seed))
     return SteppedNetwork(network)
-
-
-def _blank_network(config: Metric3dConfig) -> nn.Module:
-    return SteppedNetwork(build_network(config))
-
-
-def _blank_loss(config: Metric3dConfig, outputs: Mapping[str, Tensor]) -> Tensor:
-    assert isinstance(config.decoder, RefinerConfig)
-    canvas_BSHW = outputs[CANVAS]
-    batch = blank_metric_batch(len(canvas_BSHW), config.input_hw, canvas_BSHW.device)
-    terms = _objective(config.decoder, MetricNanoRecipe()).losses(outputs, batch)
-    return torch.stack([term.mean for term in terms]).sum()
-
-
-def _objective(decoder: RefinerConfig, recipe: MetricNanoRecipe) -> MetricObjective:
-    return MetricObjective(
-        decoder=decoder,
-        metre_weight=recipe.metre_weight,
-        log_weight=recipe.log_weight,
-        confidence_weight=recipe.confidence_weight,
-        normal_weight=recipe.normal_weight,
-    )
 
 
 def _sample(

@@ -76,11 +76,6 @@ def default_model(task: TaskName, *, of_persons: bool = False) -> str:
     return NANO_MODELS["depth"] if of_persons and task == "depth" else DEFAULT_MODELS[task]
 
 
-def default_animation() -> str:
-    """The embedded model that makes videos."""
-    return next(name for name, spec in ANIMATION_MODELS.items() if spec.embedded)
-
-
 def find(name: str) -> ModelSpec:
     """The spec of a model name.
 
@@ -236,7 +231,6 @@ __all__ = [
     "WeightSource",
     "animation_metadata",
     "animation_spec_of_file",
-    "default_animation",
     "default_model",
     "find",
     "find_animation",

@@ -16,15 +16,13 @@ from vitruvian.errors import RefusedError, UsageError
 from vitruvian.hub import RemoteFile
 from vitruvian.models.mimicmotion import (
     BASE_PARTS,
-    NANO,
-    NANO_PARAMETERS,
     PARTS,
     PUBLISHED,
     PUBLISHED_PARAMETERS,
     MimicMotionConfig,
     Part,
 )
-from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, LocalFile, PackagedFile, WeightSource
+from vitruvian.zoo.sources import UNKNOWN_LICENCE, LocalFile, PackagedFile, WeightSource
 from vitruvian.zoo.spec import CONFIG_KEY, LICENCE_KEY, NETWORK_KEY
 
 ANIMATE = "animate"
@@ -121,15 +119,7 @@ def _published(version: str) -> AnimationSpec:
     )
 
 
-_NANO = AnimationSpec(
-    name=f"{PREFIX}nano",
-    config=NANO,
-    files=(PartFile(parts=PARTS, source=PackagedFile(path="nano/animation.safetensors"), licence=OWN_LICENCE),),
-    parameters=NANO_PARAMETERS,
-    guidance_scale=(1.0, 1.0),
-)
-"""Embedded; trained on rendered persons, whom it knows by what its conditions say: nothing is gained by guidance."""
-ANIMATION_MODELS: Mapping[str, AnimationSpec] = {spec.name: spec for spec in (_NANO, *map(_published, PUBLISHED))}
+ANIMATION_MODELS: Mapping[str, AnimationSpec] = {spec.name: spec for spec in map(_published, PUBLISHED)}
 """Every model that makes videos, by its name."""
 
 

@@ -1,8 +1,8 @@
-"""The image codec's training: frames to latents and back, with latents whose spread is even.
+"""The image codec's training: frames to latents and back; in the end latents as wide as the scheduler wants them.
 
-In: single frames. Out: one scalar; in the end, weights whose latents the scheduler's scale makes one wide. The decoder
-has layers that look at neighbours in time: they begin by changing nothing, and stay so, for they cost half of the time.
-The decoder's other layers at full size dominate.
+In: single frames. Out: one scalar, then weights. The codec begins as a thumbnail (`thumbnail`), which has all colours
+from the first step on. The decoder has layers that look at neighbours in time: they begin by changing nothing, and stay
+so, for they cost half of the time. The decoder's other layers at full size dominate.
 """
 
 # Shape suffixes: B frames, H W frame, h w latents, 3 = RGB, 4 = latent channels.
@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from vitruvian.models.mimicmotion import MimicMotionConfig, fresh_network
 from vitruvian.training.animation.clips import Clips
 from vitruvian.training.animation.recipe import CodecRecipe
+from vitruvian.training.animation.thumbnail import begin_as_thumbnail
 
 MOMENTUM = 0.02
 """Of the running middle and spread of latents."""
@@ -35,7 +36,7 @@ class CodecBatch:
 
 
 class TrainableCodec(nn.Module):
-    """The codec, with latents normalised between its halves and disturbed a little."""
+    """The codec, with latents disturbed between its halves by a share of their spread."""
 
     def __init__(self, codec: nn.Module, latents: int) -> None:
         super().__init__()
@@ -46,23 +47,26 @@ class TrainableCodec(nn.Module):
     def forward(self, frames_B3HW: Tensor, noise: float) -> Tensor:
         """Frames as they come back; -1 to 1 in and out."""
         codec: Any = self.codec
-        z_B4hw = codec.encode(frames_B3HW).latent_dist.mode().float()
-        middle_4, spread_4 = z_B4hw.mean(dim=(0, 2, 3)), z_B4hw.std(dim=(0, 2, 3)).clamp_min(_LEAST_SPREAD)
-        self._remember(middle_4.detach(), spread_4.detach())
-        even_B4hw = (z_B4hw - middle_4[:, None, None]) / spread_4[:, None, None]
-        back: Tensor = codec.decode(even_B4hw + noise * torch.randn_like(even_B4hw), num_frames=1).sample
+        z_B4hw = codec.encode(frames_B3HW).latent_dist.mode()
+        self._remember(z_B4hw.detach())
+        disturbance_B4hw = noise * self.get_buffer("spread_4")[:, None, None] * torch.randn_like(z_B4hw)
+        back: Tensor = codec.decode(z_B4hw + disturbance_B4hw, num_frames=1).sample
         return back
 
     @torch.no_grad()
-    def _remember(self, middle_4: Tensor, spread_4: Tensor) -> None:
-        self.get_buffer("middle_4").lerp_(middle_4, MOMENTUM)
-        self.get_buffer("spread_4").lerp_(spread_4, MOMENTUM)
+    def _remember(self, z_B4hw: Tensor) -> None:
+        """Running middle and spread: of a batch alone they would tell its colours, not those of all pictures."""
+        middle_4, spread_4 = self.get_buffer("middle_4"), self.get_buffer("spread_4")
+        middle_4.lerp_(z_B4hw.mean(dim=(0, 2, 3)), MOMENTUM)
+        away_4 = (z_B4hw - middle_4[:, None, None]).square().mean(dim=(0, 2, 3)).sqrt()
+        spread_4.lerp_(away_4.clamp_min(_LEAST_SPREAD), MOMENTUM)
 
 
 def trainable_codec(config: MimicMotionConfig) -> TrainableCodec:
     """A codec that nobody has trained."""
     codec = fresh_network("vae", config)
     _without_time(codec)
+    begin_as_thumbnail(codec)
     return TrainableCodec(codec, config.vae.latent_channels)
 
 
@@ -108,15 +112,15 @@ def codec_loss(
 
 
 def folded_codec(average: Mapping[str, Tensor], config: MimicMotionConfig) -> dict[str, Tensor]:
-    """Weights of the codec alone, with the normalisation in its last and first convolution.
+    """Weights of the codec alone, with the latents' spread in its last and first convolution.
 
-    Its latents times the configuration's scale are one wide; its decoder takes them as they are.
+    Its latents times the configuration's scale are one wide; its decoder takes them as they are. Their middle stays:
+    at the border a convolution sees zeros, which a shift would turn into something else.
     """
-    scale = config.vae.scaling_factor
+    wanted_4 = average["spread_4"] * config.vae.scaling_factor
     tensors = {key.removeprefix("codec."): value.clone() for key, value in average.items() if key.startswith("codec.")}
-    middle_4, spread_4 = average["middle_4"], average["spread_4"] * scale
-    means = slice(0, len(middle_4))  # the other half of its outputs is a variance that nobody uses
-    tensors["quant_conv.weight"][means] /= spread_4[:, None, None, None]
-    tensors["quant_conv.bias"][means] = (tensors["quant_conv.bias"][means] - middle_4) / spread_4
-    tensors["decoder.conv_in.weight"] *= scale
+    means = slice(0, len(wanted_4))  # the other half of its outputs is a variance that nobody uses
+    tensors["quant_conv.weight"][means] /= wanted_4[:, None, None, None]
+    tensors["quant_conv.bias"][means] /= wanted_4
+    tensors["decoder.conv_in.weight"] *= wanted_4[None, :, None, None]
     return tensors

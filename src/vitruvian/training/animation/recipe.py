@@ -27,16 +27,17 @@ class ClipRecipe(Recipe):
 class CodecRecipe(ClipRecipe):
     """The image codec: frames to latents and back."""
 
-    batch: int = 8
+    batch: int = 4
     """Frames per step and process."""
     noise: float = 0.08
     """Added to latents, in shares of their spread: what denoises is never exact, either."""
     gradient_weight: float = 0.5
     """Of differences between neighbouring pixels, beside the pixels themselves."""
     loop: LoopConfig = field(
-        default_factory=lambda: LoopConfig(steps=2100, lr=2e-3, clip_norm=1.0, ema_decay=0.998, checkpoint_every=200)
+        default_factory=lambda: LoopConfig(steps=450, lr=3e-4, clip_norm=1.0, ema_decay=0.995, checkpoint_every=50)
     )
-    warmup: int = 100
+    """Small steps: the first values are a codec already."""
+    warmup: int = 45
     weight_decay: float = 0.01
 
 
