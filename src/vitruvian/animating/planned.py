@@ -9,25 +9,25 @@ from vitruvian import zoo
 from vitruvian.animating.needs import Clipping
 from vitruvian.animating.plan import ClipPlanner
 from vitruvian.animating.poses import PosedClip
+from vitruvian.animating.type_audit import candidates_of
 from vitruvian.animating.way import Way
 from vitruvian.animating.wish import AnimateWish
 from vitruvian.fit.budget import budget_of
 from vitruvian.fit.calibration import load_calibration
 from vitruvian.fit.plan_values import PlanJob
-from vitruvian.fit.precision import check_dtype, compute_types
-from vitruvian.hardware import Device, Dtype, Hardware, probe
+from vitruvian.hardware import Dtype, Hardware, probe
 from vitruvian.planning import with_rates
 
 
 def planner_of(
-    wish: AnimateWish, spec: zoo.AnimationSpec, posed: PosedClip, device: str, earlier: Mapping[str, Any]
+    wish: AnimateWish, spec: zoo.AnimationSpec, posed: PosedClip, device: str, dtype: Dtype, earlier: Mapping[str, Any]
 ) -> ClipPlanner:
-    """The planner of a clip here.
+    """The planner of a clip here, in a compute type.
 
     `earlier`: what the numbers of an earlier run depend on, by knob; kept, for that run is gone on with.
     """
     hardware = with_rates(probe(), device)
-    return planner_on(wish, spec, posed.size_hw, len(posed.clip), hardware, device, earlier)
+    return planner_on(wish, spec, posed.size_hw, len(posed.clip), hardware, device, dtype=dtype, earlier=earlier)
 
 
 def planner_on(
@@ -37,6 +37,8 @@ def planner_on(
     frames: int,
     hardware: Hardware,
     device: str,
+    *,
+    dtype: Dtype | None = None,
     earlier: Mapping[str, Any] | None = None,
 ) -> ClipPlanner:
     """The planner of a clip on any machine.
@@ -48,11 +50,12 @@ def planner_on(
         frames: the reference among them.
         hardware: the machine.
         device: of it.
+        dtype: compute type; None: the first that would be tried.
         earlier: see `planner_of`.
     """
     place = hardware.device(device)
     kept = dict(earlier or {})
-    dtype: Dtype = kept.pop("dtype", None) or type_of(wish, place)
+    dtype = kept.pop("dtype", None) or dtype or candidates_of(wish, place)[0]
     preset = wish.chosen
     tile = spec.config.tile_frames
     first = Way(
@@ -75,12 +78,3 @@ def planner_on(
     job = PlanJob(device=device, budget_bytes=wish.budget_bytes)
     budget = budget_of(job, hardware, load_calibration(place.name))
     return ClipPlanner(clip=clip, budget=budget, first=first, fixed={**wish.knobs, **kept})
-
-
-def type_of(wish: AnimateWish, device: Device) -> Dtype:
-    """The compute type: the user's, float32 for exact results, else the first that the device has instructions for."""
-    if wish.dtype is not None:
-        return check_dtype(wish.dtype)
-    if wish.quality == "exact":
-        return "float32"
-    return "float32" if device.kind == "cpu" else compute_types(device)[0]

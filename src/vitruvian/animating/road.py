@@ -10,6 +10,7 @@ was killed goes on from them. The denoising network dominates.
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,11 +25,13 @@ from vitruvian.animating.poses import PosedClip, posed_clip
 from vitruvian.animating.preview import write_preview
 from vitruvian.animating.session import OnProgress, Session
 from vitruvian.animating.state import stored_state
+from vitruvian.animating.type_audit import audited_type
 from vitruvian.animating.wish import AnimateJob
 from vitruvian.errors import CheckFailedError, DoesNotFitError, UsageError
 from vitruvian.fit.decisions import Decision
+from vitruvian.fit.verdicts import VerdictStore
 from vitruvian.generation.weights import Access, FoundAnimation, find_weights
-from vitruvian.hardware import PeakWatch, open_meter, probe
+from vitruvian.hardware import Dtype, PeakWatch, open_meter, probe
 from vitruvian.media.documents import write_json_atomic
 from vitruvian.media.video.joining import joined
 from vitruvian.media.video.writing import SegmentWriter
@@ -107,7 +110,9 @@ class _Run:
         if job.wish.mode != "resume":
             work.forget()
         earlier = stored_state(work)
-        planner = planner_of(job.wish, found.spec, posed, session.device, {} if earlier is None else earlier.way)
+        kept: Mapping[str, Any] = {} if earlier is None else earlier.way
+        dtype = kept["dtype"] if kept else self._audited()
+        planner = planner_of(job.wish, found.spec, posed, session.device, dtype, kept)
         plan = planner.plan()
         session.decisions.extend(plan.decisions)
         session.planned.update(plan.to_json())
@@ -120,6 +125,21 @@ class _Run:
         with session.stage("decoding"):
             self._write(making, latents_F4hw, work)
         work.remove()
+
+    def _audited(self) -> Dtype:
+        session, hardware = self._session, probe()
+        with session.stage("audit"):
+            choice = audited_type(
+                self._found,
+                session.wish,
+                hardware.device(session.device),
+                torch_version=hardware.torch_version,
+                store=VerdictStore.of_user(),
+                report=self._access.report,
+            )
+        session.decisions.extend(choice.decisions)
+        session.notes.extend(choice.notes)
+        return choice.dtype
 
     def _write(self, making: Making, latents_F4hw: Tensor, work: Workplace) -> None:
         """Frames to the file; the reference's own is left out."""
