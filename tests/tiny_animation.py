@@ -38,6 +38,7 @@ TINY = MimicMotionConfig(
     scheduler=SchedulerConfig(),
     tile_frames=4,
     input_hw=(64, 64),
+    pose_canvas=128,
 )
 
 

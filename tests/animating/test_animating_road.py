@@ -32,7 +32,9 @@ def decided(out: Path, what: str) -> list[str]:
     return [str(one["value"]) for one in document(out)["decisions"] if one["what"] == what]
 
 
-@pytest.mark.parametrize("rate", [25, Fraction(30_000, 1001), Fraction(37, 3)], ids=str)
+@pytest.mark.parametrize(
+    "rate", [25, pytest.param(Fraction(30_000, 1001), marks=pytest.mark.slow), Fraction(37, 3)], ids=str
+)
 def test_a_video_with_the_times_and_the_sound_of_the_driving_one(job: MakeJob, tmp_path: Path, rate: Any) -> None:
     drive = write_drive(tmp_path / "a.mp4", rate=rate, sound=True)
     done = animate(job(drive))
@@ -62,8 +64,6 @@ def test_faster_sources_are_thinned_and_keep_their_speed(job: MakeJob, tmp_path:
     drive = write_drive(tmp_path / "fast.mp4", frames=12, rate=50)
     times, *_ = read_video(animate(job(drive)).out)
     np.testing.assert_allclose(times, [0, 0.04, 0.08, 0.12, 0.16, 0.2], atol=1e-3)
-    times, *_ = read_video(animate(job(drive, fps=20.0, mode="overwrite")).out)
-    np.testing.assert_allclose(np.diff(times), 0.05, atol=0.0101)
     with pytest.raises(UsageError, match="frames between are not made up"):
         animate(job(drive, fps=60.0, mode="overwrite"))
 
@@ -81,7 +81,7 @@ def test_persons_are_looked_for_in_larger_pictures_than_small_videos(job: MakeJo
     assert known.frames[1:] == [(48, 64)] * 5
 
 
-@pytest.mark.parametrize("after", [1, 2])
+@pytest.mark.parametrize("after", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_killed_run_goes_on_to_the_same_video(job: MakeJob, tmp_path: Path, after: int) -> None:
     drive = write_drive(tmp_path / "short.mp4", frames=2)
     whole = animate(job(drive, steps=3))
@@ -100,6 +100,7 @@ def test_a_killed_run_goes_on_to_the_same_video(job: MakeJob, tmp_path: Path, af
     assert list((tmp_path / BOOKKEEPING_FOLDER / "videos").iterdir()) == [], "nothing is left of it"
 
 
+@pytest.mark.slow
 def test_another_wish_does_not_go_on_with_what_is_there(job: MakeJob) -> None:
     def kill(stage: str, done: int, total: int | None) -> None:
         if stage == "denoising" and done == 1:
@@ -114,6 +115,7 @@ def test_another_wish_does_not_go_on_with_what_is_there(job: MakeJob) -> None:
     assert heard == [0, 0, 1, 2], "from the first step on"
 
 
+@pytest.mark.slow
 def test_seeds_and_strengths_matter_and_runs_repeat(job: MakeJob, tmp_path: Path) -> None:
     drive = write_drive(tmp_path / "short.mp4", frames=2)
     first = animate(job(drive, steps=1)).out.read_bytes()
@@ -184,6 +186,7 @@ def test_a_budget_that_is_too_small_is_said_before_anything_is_built(job: MakeJo
         animate(job(budget_bytes=1_000_000))
 
 
+@pytest.mark.slow
 def test_a_plan_is_asked_once_and_its_numbers_are_obeyed(job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of what whole tiles take: shorter ones."""
     whole = animate(job())
@@ -196,6 +199,7 @@ def test_a_plan_is_asked_once_and_its_numbers_are_obeyed(job: MakeJob, monkeypat
     assert len(read_video(made.out)[0]) == 5
 
 
+@pytest.mark.slow
 def test_frames_without_a_person_keep_their_place(job: MakeJob, tmp_path: Path) -> None:
     drive = write_drive(tmp_path / "gap.mp4", frames=6, empty=(0, 3))
     for missing in ("hold", "blank"):

@@ -18,15 +18,21 @@ from vitruvian.models.mimicmotion import PARTS
 from vitruvian.zoo import animation_metadata
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
+    save_file(prefixed(*PARTS), path, metadata=animation_metadata(TINY, "apache-2.0"))
+    return path
+
+
 @pytest.fixture
-def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+def files(weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Arguments that every call here needs; poses come from a source that knows them."""
     opened = OpenSource(source=Known(), name="known", licence="none", notes=())
     monkeypatch.setattr(poses, "open_source", lambda *_, **__: opened)
-    save_file(prefixed(*PARTS), tmp_path / "tiny.safetensors", metadata=animation_metadata(TINY, "apache-2.0"))
     drive = write_drive(tmp_path / "drive.mp4", frames=3, sound=True)
     person = write_picture(tmp_path / "person.png")
-    return ["animate", person, drive, "--model", tmp_path / "tiny.safetensors"]
+    return ["animate", person, drive, "--model", weights]
 
 
 def test_a_video_comes_out_and_everything_is_said(command: Command, files: list[Any], tmp_path: Path) -> None:

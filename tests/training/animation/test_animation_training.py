@@ -68,13 +68,13 @@ def test_a_codec_learns_and_its_folded_weights_compute_the_same(clips: Clips, tm
     assert not torch.equal(batch.image_BHW3, codec_batch(clips, recipe, 1).image_BHW3)
     optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
     losses = []
-    for _ in range(12):
+    for _ in range(6):
         loss, told = codec_loss(network, batch, recipe, autocast_bf16=False)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
     assert told["psnr_db"] > 0
     with torch.no_grad():
         frames_B3HW = batch.image_BHW3.permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -137,13 +137,13 @@ def test_the_networks_learn_together(coded: CodedClips) -> None:
     assert float(network.pose_net(batch.map_BF3HW.float()).abs().max()) == 0, "poses begin by saying nothing"
     optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
     losses = []
-    for _ in range(15):
+    for _ in range(8):
         loss, told = denoiser_loss(network, batch, RECIPE, autocast_bf16=False)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
-    assert losses[-1] < 0.8 * losses[0]
+    assert losses[-1] < 0.95 * losses[0]
     assert "v_bare" not in told
     unused = [name for name, weight in network.named_parameters() if weight.grad is None]
     assert all("image_encoder" in name or "attn2" in name for name in unused), unused
