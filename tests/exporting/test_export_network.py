@@ -54,6 +54,7 @@ def program(weights: Path, tmp_path_factory: pytest.TempPathFactory, own_cache: 
     return small_artefacts.once(tmp_path_factory, "exported-program", partial(program_of, weights))
 
 
+@pytest.mark.slow
 def test_auto_takes_native_code_here_and_says_why(weights: Path, tmp_path: Path, command: Command) -> None:
     ran = command("export", weights, "-o", tmp_path / "made", "--max-batch", "3", "--dtype", "float32")
     assert ran.code == 0, ran.err
