@@ -110,7 +110,7 @@ def _published(
         image_14hw=image_14hw,
         latents_F4hw=first_latents(noise, frames, 1.0),
         tile=tile,
-        overlap=OVERLAP,
+        overlap=min(OVERLAP, tile - 2),
         steps=steps,
         scale=SCALE,
     )
