@@ -86,6 +86,7 @@ def test_a_killed_run_goes_on_to_the_same_video(job: MakeJob, tmp_path: Path, af
     drive = write_drive(tmp_path / "short.mp4", frames=2)
     whole = animate(job(drive, steps=3))
     expected = whole.out.read_bytes()
+    whole.out.unlink()
 
     def kill(stage: str, done: int, total: int | None) -> None:
         if stage == "denoising" and done == after:
@@ -98,6 +99,12 @@ def test_a_killed_run_goes_on_to_the_same_video(job: MakeJob, tmp_path: Path, af
     assert [done for stage, done in heard if stage == "denoising"] == [0, *range(after, 4)]
     assert whole.out.read_bytes() == expected
     assert list((tmp_path / BOOKKEEPING_FOLDER / "videos").iterdir()) == [], "nothing is left of it"
+    heard.clear()
+    again = animate(
+        job(drive, steps=3, mode="resume"), on_progress=lambda stage, done, total: heard.append((stage, done))
+    )
+    assert again.notes == ("it was done already",)
+    assert {stage for stage, _ in heard} == {"poses"}
 
 
 @pytest.mark.slow

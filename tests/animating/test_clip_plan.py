@@ -113,6 +113,17 @@ def test_after_memory_gave_out_the_next_way_takes_less() -> None:
     assert denoising[-1] == min(denoising)
 
 
+def test_features_that_the_host_cannot_hold_are_made_anew_for_every_tile() -> None:
+    roomy = planner(80_000_000_000)
+    assert roomy.plan().way.features == "host"
+    small = replace(roomy, budget=replace(roomy.budget, host_bytes=1_000_000))
+    plan = small.plan()
+    assert plan.fits
+    assert plan.way.features == "recomputed"
+    assert any(decision.what == "features" for decision in plan.decisions)
+    assert small.after(plan.way) is not None
+
+
 def test_on_a_processor_nothing_is_streamed() -> None:
     wish = AnimateWish(budget_bytes=2_000_000_000)
     made = planner_on(wish, SPEC, SIZE_HW, 41, MACHINES["cpu-32gb"], "cpu").plan()

@@ -29,6 +29,7 @@ def animation_document(session: Session, found: FoundAnimation, posed: PosedClip
         "device": session.device,
         "person": job.person.name,
         "driving": job.driving.name,
+        "made_of": session.made_of or None,
         "frames": len(posed.times_s),
         "size_hw": list(posed.size_hw),
         "options": {name: value for name, value in asdict(wish).items() if name != "mode"},

@@ -99,15 +99,15 @@ class ClipPlanner:
     def plan(self) -> ClipPlan:
         """The first way that fits, or the thriftiest where none does."""
         made = self.plan_of(next(iter(self._ways())))
-        for way in self._ways():
-            made = self.plan_of(self._with_chunk(way))
+        for way in self._candidates():
+            made = self.plan_of(way)
             if made.fits:
                 break
         return replace(made, decisions=tuple(self._decisions(made)))
 
     def after(self, way: Way) -> ClipPlan | None:
         """What to go on with where memory gave out although a way was predicted to fit; None: nothing takes less."""
-        ways = [self._with_chunk(other) for other in self._ways()]
+        ways = list(self._candidates())
         held = replace(way, decode_chunk=1, decode_overlap=0)
         place = [replace(other, decode_chunk=1, decode_overlap=0) for other in ways].index(held)
         return self.plan_of(ways[place + 1]) if place + 1 < len(ways) else None
@@ -132,6 +132,18 @@ class ClipPlanner:
             missing_bytes=missing + on_host,
             decisions=(),
         )
+
+    def _candidates(self) -> Iterator[Way]:
+        """Ways with what no other stage depends on chosen by what fits."""
+        for way in self._ways():
+            yield self._with_features(self._with_chunk(way))
+
+    def _with_features(self, way: Way) -> Way:
+        """With pose features made anew for every tile where the host has no room for all of them."""
+        apart = self.budget.device.kind != "cpu"
+        if "features" in self.fixed or not apart or self._host_bytes(way) <= self.budget.host_bytes:
+            return way
+        return replace(way, features="recomputed")
 
     def _ways(self) -> Iterator[Way]:
         """From the least altered on."""
@@ -199,6 +211,9 @@ class ClipPlanner:
         yield Decision(
             what="decode_chunk", value=way.decode_chunk, because=f"decoding takes {needs['decoding']} of {budget}"
         )
+        if way.features != first.features:
+            size = format_bytes(self.clip.features_bytes(way.dtype))
+            yield Decision(what="features", value=way.features, because=f"all of them take {size} of host memory")
         both = format_bytes(made.batched.breakdown.total_bytes)
         fitting = "fits, and is timed against" if made.batched_fits else "does not fit beside"
         yield Decision(

@@ -9,6 +9,7 @@ was killed goes on from them. The denoising network dominates.
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -89,27 +90,36 @@ class _Run:
                 posed = posed_clip(job, found.spec, self._access, device=session.device)
             session.decisions.extend(posed.decisions)
             session.notes.extend([*found.notes, *posed.notes])
+            session.made_of.update(_identity(job, found, posed))
             if job.wish.preview:
                 out = write_preview(posed, found.spec.config, job)
+            elif job.wish.mode == "resume" and _is_done(job, session.made_of):
+                return self._told(posed, job.out, "it was done already", time.perf_counter() - began)
             else:
                 self._generate(posed)
                 out = job.out
         session.seconds["all"] = time.perf_counter() - began
         write_json_atomic(out.with_suffix(".run.json"), animation_document(session, found, posed))
+        return self._told(posed, out, "", session.seconds["all"])
+
+    def _told(self, posed: PosedClip, out: Path, note: str, seconds: float) -> Animated:
+        session = self._session
         return Animated(
             out=out,
             frames=len(posed.times_s),
-            seconds=session.seconds["all"],
+            seconds=seconds,
             decisions=tuple(session.decisions),
-            notes=tuple(dict.fromkeys(session.notes)),
+            notes=tuple(dict.fromkeys([*session.notes, *([note] if note else [])])),
         )
 
     def _generate(self, posed: PosedClip) -> None:
         session, job, found = self._session, self._session.job, self._found
-        work = Workplace(job.out.absolute().parent, job.out.name, _identity(job, found, posed))
+        work = Workplace(job.out.absolute().parent, job.out.name, session.made_of)
         if job.wish.mode != "resume":
             work.forget()
         earlier = stored_state(work)
+        if job.wish.mode == "resume" and earlier is None:
+            session.notes.append("--resume found no step of this video to go on with: it began with the first")
         kept: Mapping[str, Any] = {} if earlier is None else earlier.way
         dtype = kept["dtype"] if kept else self._audited()
         planner = planner_of(job.wish, found.spec, posed, session.device, dtype, kept)
@@ -175,6 +185,15 @@ def _check_out(job: AnimateJob) -> None:
             f"got {job.out.name}, which is there already; expected a new name; --overwrite replaces it, --resume goes "
             "on with what was not finished"
         )
+
+
+def _is_done(job: AnimateJob, made_of: Mapping[str, Any]) -> bool:
+    """Whether the video is there, made of the same."""
+    try:
+        said = json.loads(job.out.with_suffix(".run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return job.out.is_file() and isinstance(said, dict) and said.get("made_of") == made_of
 
 
 def _identity(job: AnimateJob, found: FoundAnimation, posed: PosedClip) -> dict[str, Any]:

@@ -28,6 +28,8 @@ class Session:
     notes: list[str] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
     planned: dict[str, Any] = field(default_factory=dict)
+    made_of: dict[str, Any] = field(default_factory=dict)
+    """Everything that decides the video, but for the way it is made."""
 
     @property
     def wish(self) -> AnimateWish:
