@@ -25,14 +25,11 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from made_clip import made_latents
 from published_mimicmotion import published_frames
 from side_by_side import Watch, conditions_line, print_table
-from vitruvian.animation.tiles import even_tiles
-from vitruvian.generation.conditioning import time_ids
-from vitruvian.generation.denoised import Clip, Interval, denoised
-from vitruvian.generation.denoising import Conditions, first_latents, schedule_of
-from vitruvian.generation.presets import FRAME_RATE_ID, MOTION
-from vitruvian.generation.stages import Stages, stored_features
+from vitruvian.generation.denoising import first_latents
+from vitruvian.generation.stages import Stages
 from vitruvian.generation.strategy import Pilot
 from vitruvian.generation.weights import find_weights
 from vitruvian.hardware import PeakWatch, free_memory_now, open_meter
@@ -120,32 +117,21 @@ def _published(
 def _ours(
     stages: Stages, wish: Any, maps_F3HW: np.ndarray, context_11D: Tensor, image_14hw: Tensor, noise: Tensor, steps: int
 ) -> Iterator[np.ndarray]:
-    config, frames = stages.found.spec.config, len(maps_F3HW)
-    scheduler = build_scheduler(config.scheduler)
-    schedule = schedule_of(scheduler, steps)
-    with stages.pose_network() as of_maps:
-        pose_of = stored_features(of_maps, lambda frame: maps_F3HW[frame], frames, device="cpu", on_device=False)
-    with stages.denoiser(context_11D) as predict:
-        clip = Clip(
-            predict=predict,
-            scheduler=scheduler,
-            schedule=schedule,
-            conditions=Conditions(
-                context_11D=context_11D,
-                image_14hw=image_14hw,
-                time_ids_13=time_ids(FRAME_RATE_ID, MOTION, 0.0),
-                pose_of=pose_of,
-                guidance_F=torch.full((frames,), SCALE),
-            ),
-            tiles=even_tiles(frames, config.tile_frames, OVERLAP - 1),
-            interval=Interval(),
-            device="cpu",
-        )
-        pilot = Pilot(
+    latents_F4hw = made_latents(
+        stages,
+        lambda frame: np.asarray(maps_F3HW[frame]),
+        len(maps_F3HW),
+        context_11D=context_11D,
+        image_14hw=image_14hw,
+        noise_T4hw=noise,
+        steps=steps,
+        scale=SCALE,
+        overlap=OVERLAP - 1,
+        pilot=Pilot(
             wish=wish, needed_bytes={"sequential": 0, "batched": 0}, free_bytes=lambda: free_memory_now("cpu")[1]
-        )
-        latents = denoised(clip, first_latents(noise, frames, schedule.first_scale), pilot, on_step=lambda *heard: None)
-    yield from stages.frames(latents, 8, 0)
+        ),
+    )
+    yield from stages.frames(latents_F4hw, 8, 0)
 
 
 @contextmanager

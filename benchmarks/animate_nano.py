@@ -10,25 +10,20 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from torch import Tensor
 
+from made_clip import made_latents
 from side_by_side import Watch, conditions_line, print_table
+from vitruvian import zoo
 from vitruvian.animation.drive_poses import drive_poses
 from vitruvian.animation.pose_maps import draw_pose_map
-from vitruvian.animation.tiles import even_tiles
-from vitruvian.generation.conditioning import time_ids
-from vitruvian.generation.denoised import Clip, Interval, denoised
-from vitruvian.generation.denoising import Conditions, first_latents, schedule_of
-from vitruvian.generation.presets import FRAME_RATE_ID, MOTION
-from vitruvian.generation.stages import Stages, stored_features
+from vitruvian.generation.stages import Stages
 from vitruvian.generation.strategy import Pilot
 from vitruvian.generation.weights import find_weights
-from vitruvian.models.mimicmotion import NANO, build_scheduler
+from vitruvian.models.mimicmotion import NANO
 from vitruvian.people import View
 from vitruvian.training.animation.clips import calm_clip, clip_views
 from vitruvian.training.animation.denoiser import found_points
@@ -36,6 +31,8 @@ from vitruvian.training.animation.recipe import DenoiserRecipe
 
 SIGMA_PX, DYNAMIC = 1.5, 255.0
 """Of SSIM (Wang et al. 2004)."""
+OVERLAP = 4
+"""Frames that tiles share."""
 
 
 def psnr_db(one: np.ndarray, other: np.ndarray) -> float:
@@ -67,39 +64,25 @@ def made_frames(stages: Stages, views: list[View], *, steps: int, scale: float, 
     for view in views:
         points_W2, scores_W = found_points(view.keypoints_PK3[0], config.input_hw, recipe, rng)
         poses.append(drive_poses(points_W2[None], scores_W[None], config.input_hw))
-    first_HW3, frames = views[0].image_HW3, len(views)
-    context_11D = stages.embedding(first_HW3)
-    image_14hw = stages.image_latents(first_HW3, torch.zeros(1, 3, height, width), 0.0)
-    scheduler = build_scheduler(config.scheduler)
-    schedule = schedule_of(scheduler, steps)
+    first_HW3 = views[0].image_HW3
     noise = torch.randn(config.tile_frames, 4, height // 8, width // 8, generator=torch.Generator().manual_seed(seed))
-    with stages.pose_network() as of_maps:
 
-        def map_of(frame: int) -> np.ndarray:
-            return draw_pose_map(poses[frame], config.input_hw, canvas_side=config.pose_canvas)
+    def map_of(frame: int) -> np.ndarray:
+        return draw_pose_map(poses[frame], config.input_hw, canvas_side=config.pose_canvas)
 
-        pose_of = stored_features(of_maps, map_of, frames, device="cpu", on_device=False)
-    with stages.denoiser(context_11D) as predict:
-        clip = Clip(
-            predict=predict,
-            scheduler=scheduler,
-            schedule=schedule,
-            conditions=Conditions(
-                context_11D=context_11D,
-                image_14hw=image_14hw,
-                time_ids_13=time_ids(FRAME_RATE_ID, MOTION, 0.0),
-                pose_of=pose_of,
-                guidance_F=torch.full((frames,), scale),
-            ),
-            tiles=even_tiles(frames, config.tile_frames, 2),
-            interval=Interval(),
-            device="cpu",
-        )
-        pilot = Pilot(wish="batched", needed_bytes={"sequential": 0, "batched": 0}, free_bytes=lambda: 1)
-        latents: Tensor = denoised(
-            clip, first_latents(noise, frames, schedule.first_scale), pilot, on_step=lambda *heard: None
-        )
-    return np.concatenate(list(stages.frames(latents, 8, 2)))
+    latents_F4hw = made_latents(
+        stages,
+        map_of,
+        len(views),
+        context_11D=stages.embedding(first_HW3),
+        image_14hw=stages.image_latents(first_HW3, torch.zeros(1, 3, height, width), 0.0),
+        noise_T4hw=noise,
+        steps=steps,
+        scale=scale,
+        overlap=OVERLAP,
+        pilot=Pilot(wish="batched", needed_bytes={"sequential": 0, "batched": 0}, free_bytes=lambda: 1),
+    )
+    return np.concatenate(list(stages.frames(latents_F4hw, 8, 2)))
 
 
 def through_codec(stages: Stages, views: list[View]) -> np.ndarray:
@@ -137,10 +120,10 @@ def main() -> None:
     parser.add_argument("--clips", type=int, default=40)
     parser.add_argument("--steps", type=int, default=25)
     parser.add_argument("--scales", type=float, nargs="+", default=[1.0, 1.5, 2.0])
-    parser.add_argument("weights", type=Path, help="what `python -m vitruvian.training.animation denoiser` wrote")
+    parser.add_argument("--model", default=zoo.NANO_ANIMATION_NAME, help="catalogue name, or what a training wrote")
     arguments = parser.parse_args()
     watch = Watch()
-    stages = Stages(found=find_weights(arguments.weights), device="cpu")
+    stages = Stages(found=find_weights(arguments.model), device="cpu")
     print_table(["way", "PSNR", "SSIM"], list(rows_of(stages, arguments.clips, arguments.steps, arguments.scales)))
     print(conditions_line(watch.conditions()))
 

@@ -57,6 +57,7 @@ def test_an_unknown_task_is_refused() -> None:
                 "tencent/MimicMotion (?) and 4 more files",
             ),
         ),
+        ("mimicmotion-nano", ("", "animate", "9.9 M", "128x96", "apache-2.0", "in the package")),
         (
             "sapiens-pretrain-2b",
             ("", "features", "2.13 B", "1024x1024", "cc-by-nc-4.0", "facebook/sapiens-pretrain-2b (?)"),

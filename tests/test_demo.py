@@ -5,11 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from command import Command
+from vitruvian import demo_animate
 from vitruvian.bundled import bundled_pictures
 from vitruvian.demo import TASKS
+from vitruvian.media.video.reading import read_frames
 
 
 def test_the_demo_makes_results_and_a_contact_sheet(command: Command, tmp_path: Path) -> None:
@@ -33,3 +36,22 @@ def test_every_bundled_picture_has_boxes() -> None:
     boxes = read_boxes(bundled_pictures() / "boxes.json")
     for path in bundled_pictures().glob("*.jpg"):
         assert boxes.lookup(path.name)
+
+
+def test_the_demo_of_animating_moves_a_person(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_animate, "FRAMES", 7)
+    ran = command("demo", "animate", "-o", tmp_path)
+    assert ran.code == 0, ran.err
+    assert str(tmp_path / "contact-sheet.png") in ran.out
+    with Image.open(tmp_path / "person.png") as opened:
+        person_HW3 = np.asarray(opened.resize((96, 128), Image.Resampling.BOX)).astype(float)
+    made_F = [frame.image_HW3.astype(float) for frame in read_frames(tmp_path / "made.mp4")]
+    assert (len(made_F), made_F[0].shape) == (7, (128, 96, 3))
+    sides = np.r_[0:12, 84:96]
+    for made_HW3 in made_F:
+        assert np.abs(made_HW3[:, sides] - person_HW3[:, sides]).mean() < 25, "the place is the picture's"
+    assert len(list(read_frames(tmp_path / "look.mp4"))) == 7
+    with Image.open(tmp_path / "contact-sheet.png") as sheet:
+        assert sheet.width > 1000

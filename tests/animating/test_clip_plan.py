@@ -69,7 +69,7 @@ def test_what_keeps_the_numbers_is_altered_before_tiles_are_shorter() -> None:
     whole = planner(80_000_000_000).plan()
     seen: list[tuple[int, Measures]] = []
     previous = whole
-    for share in (0.95, 0.85, 0.75, 0.65):
+    for share in (0.95, 0.85, 0.75, 0.6):
         plan = planner(machine_of(whole, share)).plan()
         assert plan.fits
         assert peak(plan) <= machine_of(whole, share)
@@ -113,10 +113,13 @@ def test_after_memory_gave_out_the_next_way_takes_less() -> None:
     assert denoising[-1] == min(denoising)
 
 
-def test_features_that_the_host_cannot_hold_are_made_anew_for_every_tile() -> None:
+def test_features_lie_where_there_is_room_for_them() -> None:
     roomy = planner(80_000_000_000)
-    assert roomy.plan().way.features == "host"
-    small = replace(roomy, budget=replace(roomy.budget, host_bytes=1_000_000))
+    assert roomy.plan().way.features == "device"
+    one_branch = planner(machine_of(roomy.plan(), 1.0))
+    plan = one_branch.plan()
+    assert (plan.fits, plan.batched_fits, plan.way.features) == (True, False, "host")
+    small = replace(one_branch, budget=replace(one_branch.budget, host_bytes=1_000_000))
     plan = small.plan()
     assert plan.fits
     assert plan.way.features == "recomputed"

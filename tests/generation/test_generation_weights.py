@@ -198,7 +198,11 @@ def test_a_cut_off_file_is_refused(hub_folder: Path, tmp_path: Path, suffix: str
     ("name", "error", "words"),
     [
         ("mimicmotion-1.2", UsageError, "such as mimicmotion-1"),
-        ("sapiens-seg-1b", UsageError, r"looks at pictures \(seg\); expected one that makes videos: mimicmotion-1"),
+        (
+            "sapiens-seg-1b",
+            UsageError,
+            r"looks at pictures \(seg\); expected one that makes videos: mimicmotion-nano",
+        ),
         ("nowhere/checkpoint.pth", UsageError, "which is no file"),
         ("vae-only", RefusedError, "got model.safetensors with vae; expected a checkpoint with the denoising network"),
         ("empty", UsageError, "with 0 weight files"),

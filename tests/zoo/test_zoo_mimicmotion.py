@@ -10,6 +10,7 @@ import pytest
 from tiny_animation import TINY
 from vitruvian import load, weights, zoo
 from vitruvian.errors import RefusedError, UsageError
+from vitruvian.generation.weights import find_weights
 from vitruvian.licences import LICENCES
 from vitruvian.models.mimicmotion import PARTS, PUBLISHED
 from vitruvian.zoo import ANIMATION_MODELS, LocalFile, RemoteFile, animation_metadata, animation_spec_of_file
@@ -28,6 +29,16 @@ def test_every_part_has_one_file_with_a_licence(name: str, frames: int) -> None:
         assert not file.source.confirmed, "nobody here has seen it"
         assert LICENCES[file.licence].must_be_accepted == set(file.parts).isdisjoint(POSES)
     assert spec.licences == ("stability-community", "apache-2.0")
+
+
+def test_the_embedded_one_is_whole_and_free() -> None:
+    spec = ANIMATION_MODELS[zoo.NANO_ANIMATION_NAME]
+    assert (spec.embedded, spec.licences, spec.guidance_scale) == (True, ("apache-2.0",), (1.0, 1.0))
+    found = find_weights(zoo.NANO_ANIMATION_NAME)
+    assert found.paths["unet"].stat().st_size <= 20_000_000
+    networks = [found.build(part).network for part in PARTS]
+    assert sum(value.numel() for one in networks for value in one.state_dict().values()) == spec.parameters
+    assert all(value.isfinite().all() for one in networks for value in one.state_dict().values())
 
 
 def test_names_are_no_names_of_others() -> None:

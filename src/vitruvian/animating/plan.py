@@ -139,11 +139,16 @@ class ClipPlanner:
             yield self._with_features(self._with_chunk(way))
 
     def _with_features(self, way: Way) -> Way:
-        """With pose features made anew for every tile where the host has no room for all of them."""
-        apart = self.budget.device.kind != "cpu"
-        if "features" in self.fixed or not apart or self._host_bytes(way) <= self.budget.host_bytes:
+        """With pose features on the device where both strategies fit beside them, else in the host's memory.
+
+        They are made anew for every tile where that has no room for all of them.
+        """
+        if "features" in self.fixed or self.budget.device.kind == "cpu":
             return way
-        return replace(way, features="recomputed")
+        near = replace(way, features="device")
+        if not self._missing_bytes(self.clip.denoising(near, 2), near):
+            return near
+        return way if self._host_bytes(way) <= self.budget.host_bytes else replace(way, features="recomputed")
 
     def _ways(self) -> Iterator[Way]:
         """From the least altered on."""
@@ -213,7 +218,9 @@ class ClipPlanner:
         )
         if way.features != first.features:
             size = format_bytes(self.clip.features_bytes(way.dtype))
-            yield Decision(what="features", value=way.features, because=f"all of them take {size} of host memory")
+            near = f"both strategies of guidance fit beside all of them ({size})"
+            far = f"all of them take {size} of host memory"
+            yield Decision(what="features", value=way.features, because=near if way.features == "device" else far)
         both = format_bytes(made.batched.breakdown.total_bytes)
         fitting = "fits, and is timed against" if made.batched_fits else "does not fit beside"
         yield Decision(

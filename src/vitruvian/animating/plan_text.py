@@ -36,7 +36,7 @@ def plan_clip(
     device: str | None = None,
     dtype: str | None = None,
 ) -> ClipPlan:
-    """What a clip takes on a machine: an upright picture, both branches of guidance in every step.
+    """What a clip takes on a machine: an upright picture, guided as the model is where nobody says otherwise.
 
     Args:
         model: a catalogue name.
@@ -58,7 +58,7 @@ def plan_clip(
         knobs=knobs,
         dtype=dtype,
         budget_bytes=None if budget is None else parse_size(budget),
-    )
+    ).of_model(spec)
     hardware = machine_of(machine)
     chosen = device or hardware.default_device
     if machine is None:

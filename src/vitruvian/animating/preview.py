@@ -7,7 +7,7 @@ In: poses. Out: `NAME.preview.mp4`. No network of the model runs; drawing the po
 
 from __future__ import annotations
 
-import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
@@ -15,8 +15,7 @@ import numpy as np
 
 from vitruvian.animating.poses import PosedClip
 from vitruvian.animating.wish import AnimateJob
-from vitruvian.media.video.joining import joined
-from vitruvian.media.video.writing import SegmentWriter
+from vitruvian.media.video.clips import write_clip
 from vitruvian.models.mimicmotion import MimicMotionConfig
 
 REFERENCE_SHARE = 0.45
@@ -26,18 +25,18 @@ REFERENCE_SHARE = 0.45
 def write_preview(posed: PosedClip, config: MimicMotionConfig, job: AnimateJob) -> Path:
     """Write the video; returns its path."""
     out = job.out.with_suffix(".preview.mp4")
-    height, _ = posed.size_hw
-    with tempfile.TemporaryDirectory() as folder, SegmentWriter(Path(folder), frames_per_segment=1 << 30) as writer:
-        for number, frame in enumerate(posed.driving(), 1):
-            map_3HW = posed.clip.pose_map(
-                number, posed.size_hw, canvas_side=config.pose_canvas, hands=job.wish.hands, face=job.wish.face
-            )
-            drive_HW3 = _at_height(frame.image_HW3, height)
-            dim_HW3 = (posed.reference_HW3 * REFERENCE_SHARE).astype(np.uint8)
-            posed_HW3 = np.maximum(dim_HW3, map_3HW.transpose(1, 2, 0))
-            writer.write(np.concatenate([drive_HW3, posed_HW3], axis=1), frame.time_s)
-        joined(writer.finish(), out, audio_from=job.driving, span=posed.driving.span(posed.times_s))
+    frames = _frames(posed, config, job)
+    write_clip(out, frames, audio_from=job.driving, span=posed.driving.span(posed.times_s))
     return out
+
+
+def _frames(posed: PosedClip, config: MimicMotionConfig, job: AnimateJob) -> Iterator[tuple[np.ndarray, float]]:
+    hands, face = job.wish.hands, job.wish.face
+    for number, frame in enumerate(posed.driving(), 1):
+        map_3HW = posed.clip.pose_map(number, posed.size_hw, canvas_side=config.pose_canvas, hands=hands, face=face)
+        dim_HW3 = (posed.reference_HW3 * REFERENCE_SHARE).astype(np.uint8)
+        posed_HW3 = np.maximum(dim_HW3, map_3HW.transpose(1, 2, 0))
+        yield np.concatenate([_at_height(frame.image_HW3, posed.size_hw[0]), posed_HW3], axis=1), frame.time_s
 
 
 def _at_height(image_HW3: np.ndarray, height: int) -> np.ndarray:

@@ -122,8 +122,8 @@ class AnimateWish:
         return self.scales != (1.0, 1.0)
 
     def of_model(self, spec: AnimationSpec) -> AnimateWish:
-        """With the model's own guidance where nothing was said."""
-        return self if self.guidance_scale else replace(self, guidance_scale=spec.guidance_scale)
+        """With the model's own guidance and steps where nothing was said."""
+        return replace(self, guidance_scale=self.guidance_scale or spec.guidance_scale, steps=self.steps or spec.steps)
 
     def guided_steps(self) -> int:
         """How many steps run both branches."""

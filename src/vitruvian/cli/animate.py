@@ -17,8 +17,10 @@ Person = Annotated[Path, typer.Argument(metavar="PERSON.jpg", help="Picture of t
 Driving = Annotated[Path, typer.Argument(metavar="DRIVING.mp4", help="Video whose poses drive.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="OUT.mp4", help="The video to make.", show_default=False)]
 Model = Annotated[
-    str,
-    typer.Option("--model", "-m", metavar="NAME", help="Catalogue name, checkpoint or its folder.", show_default=False),
+    str | None,
+    typer.Option(
+        "--model", "-m", metavar="NAME", help="Catalogue name, checkpoint or its folder. (default: mimicmotion-nano)"
+    ),
 ]
 Base = Annotated[
     Path | None,
@@ -45,7 +47,9 @@ Fps = Annotated[
 GuidanceScale = Annotated[
     str | None,
     typer.Option(
-        "--guidance-scale", metavar="S[:MAX]", help="How far guidance pushes, rising to MAX at the end. (default: 2)"
+        "--guidance-scale",
+        metavar="S[:MAX]",
+        help="How far guidance pushes, rising to MAX at the end. (published: 2)",
     ),
 ]
 GuidanceInterval = Annotated[
@@ -89,7 +93,7 @@ def animate(
     person: Person,
     driving: Driving,
     out: Out,
-    model: Model,
+    model: Model = None,
     base: Base = None,
     poses: Poses = "auto",
     preset: PresetOption = "balanced",
@@ -172,6 +176,7 @@ def job_of(typed: dict[str, Any]) -> AnimateJob:
     Raises:
         UsageError: a number or a pair that cannot be read.
     """
+    from vitruvian import zoo
     from vitruvian.animating.way import parse_way
     from vitruvian.animating.wish import AnimateJob, AnimateWish
     from vitruvian.driving.persons import Choice
@@ -221,7 +226,7 @@ def job_of(typed: dict[str, Any]) -> AnimateJob:
         person=typed["person"],
         driving=typed["driving"],
         out=typed["out"],
-        model=typed["model"],
+        model=typed["model"] or zoo.NANO_ANIMATION_NAME,
         base=typed["base"],
         wish=wish,
     )

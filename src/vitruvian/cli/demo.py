@@ -1,4 +1,4 @@
-"""`vitruvian demo` and `vitruvian demo fit`: see it work, without downloads or arguments."""
+"""`vitruvian demo`, `demo fit` and `demo animate`: see it work, without downloads or arguments."""
 
 from __future__ import annotations
 
@@ -49,3 +49,19 @@ def fit(
 
     made = run_demo_fit(out, budget=budget, model=model, device=device)
     print(f"look at {made.plot}")
+
+
+@app.command()
+def animate(
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for the pictures and videos.")] = Path(
+        "vitruvian-demo-animate"
+    ),
+) -> None:
+    """A drawn person moves as another one does, made by the embedded nano network; a minute or so."""
+    from vitruvian.cli.screen import stage_line
+    from vitruvian.demo_animate import run_demo_animate
+
+    with stage_line(quiet=False) as on_progress:
+        made = run_demo_animate(out, on_progress=on_progress)
+    print(f"look at {made.sheet}, play {made.beside}")
+    print("This is the embedded nano network: small, trained on synthetic people, here to show the road.")

@@ -16,19 +16,23 @@ from vitruvian.errors import RefusedError, UsageError
 from vitruvian.hub import RemoteFile
 from vitruvian.models.mimicmotion import (
     BASE_PARTS,
+    NANO,
+    NANO_PARAMETERS,
     PARTS,
     PUBLISHED,
     PUBLISHED_PARAMETERS,
     MimicMotionConfig,
     Part,
 )
-from vitruvian.zoo.sources import UNKNOWN_LICENCE, LocalFile, PackagedFile, WeightSource
+from vitruvian.zoo.sources import OWN_LICENCE, UNKNOWN_LICENCE, LocalFile, PackagedFile, WeightSource
 from vitruvian.zoo.spec import CONFIG_KEY, LICENCE_KEY, NETWORK_KEY
 
 ANIMATE = "animate"
 """What these models do, in tables, and the verb that runs them."""
 FAMILY_NAME = "mimicmotion"
 PREFIX = "mimicmotion-"
+NANO_ANIMATION_NAME = f"{PREFIX}nano"
+"""The embedded one, used where none is named."""
 BASE_LICENCE = "stability-community"
 """Of the base; MimicMotion's own weights began as the base's, so they are listed under it, too, whatever the licence of
 the code beside them (Apache-2.0)."""
@@ -73,6 +77,8 @@ class AnimationSpec:
     """Weights of its four networks."""
     guidance_scale: tuple[float, float] = (2.0, 2.0)
     """Of the first and the last frame, where nobody says otherwise."""
+    steps: int | None = None
+    """Of denoising, where nobody says otherwise; None: the preset's."""
 
     @property
     def licences(self) -> tuple[str, ...]:
@@ -119,7 +125,18 @@ def _published(version: str) -> AnimationSpec:
     )
 
 
-ANIMATION_MODELS: Mapping[str, AnimationSpec] = {spec.name: spec for spec in map(_published, PUBLISHED)}
+_NANO = AnimationSpec(
+    name=NANO_ANIMATION_NAME,
+    config=NANO,
+    files=(PartFile(parts=PARTS, source=PackagedFile(path="nano/animation.safetensors"), licence=OWN_LICENCE),),
+    parameters=NANO_PARAMETERS,
+    guidance_scale=(1.0, 1.0),
+    steps=4,
+)
+
+ANIMATION_MODELS: Mapping[str, AnimationSpec] = {
+    spec.name: spec for spec in (_NANO, *(_published(version) for version in PUBLISHED))
+}
 """Every model that makes videos, by its name."""
 
 

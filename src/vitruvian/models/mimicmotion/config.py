@@ -264,7 +264,7 @@ NANO = MimicMotionConfig(
         projection_dim=128,
         patch_size=28,
     ),
-    scheduler=SchedulerConfig(),
+    scheduler=SchedulerConfig(sigma_min=2.0, sigma_max=80.0),
     tile_frames=8,
     input_hw=(128, 96),
     pose_canvas=288,
@@ -272,7 +272,8 @@ NANO = MimicMotionConfig(
 """The same classes, small enough for the package; trained on rendered persons.
 
 Three channels for every group that is normalised together: a group of one forgets what is the same everywhere in a
-picture, one of two the most of it, and with that its colours.
+picture, one of two the most of it, and with that its colours. Noise from 80, in which nothing is left to see, down to
+2: below that, so short a training leaves more noise than it clears.
 """
 NANO_PARAMETERS = 9_913_407
 """Weights of its four networks."""

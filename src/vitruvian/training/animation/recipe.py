@@ -45,6 +45,8 @@ class CodecRecipe(ClipRecipe):
 class DenoiserRecipe(ClipRecipe):
     """Denoising network, pose features and image encoder, together."""
 
+    coded: int = 1000
+    """Clips whose latents are made; encoding is slow, and persons repeat sooner than poses."""
     batch: int = 3
     """Tiles per step and process."""
     drop: float = 0.1
