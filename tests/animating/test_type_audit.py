@@ -14,6 +14,7 @@ from vitruvian.fit.quality import AuditReport
 from vitruvian.fit.verdicts import VerdictStore
 from vitruvian.generation.weights import find_weights
 from vitruvian.hardware import MACHINES, Device
+from vitruvian.models.mimicmotion import NANO, PUBLISHED
 
 GPU = MACHINES["rtx-4090"].accelerators[0]
 CPU: Device = MACHINES["cpu-32gb"].cpu
@@ -36,6 +37,11 @@ def test_which_types_are_tried() -> None:
     assert candidates_of(AnimateWish(quality="exact"), GPU) == ("float32",)
     assert candidates_of(AnimateWish(dtype="fp16"), GPU) == ("float16",)
     assert candidates_of(AnimateWish(), CPU) == ("float32",)
+
+
+def test_noise_is_looked_at_as_far_as_a_model_reaches() -> None:
+    assert type_audit._levels(PUBLISHED["1.1"].scheduler) == [700.0, 20.0, 1.0, 0.05]
+    assert type_audit._levels(NANO.scheduler) == [80.0, 20.0, 2.0]
 
 
 def test_a_type_is_held_against_float32_once(tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

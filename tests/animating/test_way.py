@@ -68,7 +68,10 @@ def test_presets_are_what_is_taken_where_nothing_is_said() -> None:
     assert AnimateWish(guidance_scale=(1.0, 1.0)).guided_steps() == 0
 
 
-def test_guidance_is_the_models_own_where_nothing_is_said() -> None:
-    published = find_animation("mimicmotion-1.1")
+def test_guidance_and_steps_are_the_models_own_where_nothing_is_said() -> None:
+    published, nano = find_animation("mimicmotion-1.1"), find_animation("mimicmotion-nano")
     assert AnimateWish().of_model(published).guidance_scale == published.guidance_scale == (2.0, 2.0)
     assert AnimateWish(guidance_scale=(1.0, 3.0)).of_model(published).scales == (1.0, 3.0)
+    assert (AnimateWish().of_model(nano).guided_steps(), AnimateWish(steps=9).of_model(nano).steps_taken) == (0, 9)
+    assert AnimateWish(preset="best").of_model(published).steps_taken == 40
+    assert AnimateWish(preset="best").of_model(nano).steps_taken == nano.steps

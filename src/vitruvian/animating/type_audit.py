@@ -27,11 +27,11 @@ from vitruvian.generation.presets import FRAME_RATE_ID, MOTION
 from vitruvian.generation.stages import ISLANDS
 from vitruvian.generation.weights import FoundAnimation
 from vitruvian.hardware import Device, Dtype, free_caches, free_memory_now, out_of_memory
-from vitruvian.models.mimicmotion import PosedUnet
+from vitruvian.models.mimicmotion import PosedUnet, SchedulerConfig
 from vitruvian.models.mimicmotion.config import LATENT_STRIDE
 
 LEVELS = (700.0, 20.0, 1.0, 0.05)
-"""Noise levels that are looked at, from the beginning of a run to its end."""
+"""Noise levels that are looked at, from the beginning of a run to its end, as far as a model's own reach."""
 FRAMES, SIZE_HW = 2, (320, 192)
 """Of the calls: spatial layers see every frame alone, and what a type rounds does not depend on how many there are."""
 ROOM = 1.5
@@ -128,7 +128,7 @@ def _compared(found: FoundAnimation, precision: Precision, device: str) -> Audit
         discrepancies=worst(rows),
         mean=mean(rows),
         non_finite=sum(int((~one.isfinite()).sum()) for one in candidate),
-        crops=len(LEVELS),
+        crops=len(reference),
         reference_s=reference_s,
         candidate_s=candidate_s,
     )
@@ -140,7 +140,7 @@ def _answers(found: FoundAnimation, precision: Precision, device: str) -> tuple[
     loaded = found.build("unet", device=device, dtype_of=precision.dtype_of)
     network = PosedUnet(apply_precision(loaded.network, precision))
     answers, seconds = [], []
-    for level in LEVELS:
+    for level in _levels(found.spec.config.scheduler):
         arguments = [value.to(device) for value in _call(found, level)]
         began = time.perf_counter()
         answers.append(network(*arguments).float().cpu())
@@ -148,6 +148,10 @@ def _answers(found: FoundAnimation, precision: Precision, device: str) -> tuple[
     del network, loaded
     free_caches(device)
     return answers, min(seconds)
+
+
+def _levels(scheduler: SchedulerConfig) -> list[float]:
+    return sorted({min(max(level, scheduler.sigma_min), scheduler.sigma_max) for level in LEVELS}, reverse=True)
 
 
 def _call(found: FoundAnimation, level: float) -> Sequence[Tensor]:

@@ -127,7 +127,8 @@ class Stages:
             yield network
         finally:
             del network
-            free_caches(self.device)
+            # Of the four networks, the denoising one alone is left in a cycle by the library's calls.
+            free_caches(self.device, cycles=part == "unet")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

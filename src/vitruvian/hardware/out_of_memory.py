@@ -50,12 +50,17 @@ def out_of_memory(error: BaseException) -> bool:
     return (isinstance(error, RuntimeError) or module.partition(".")[0] == "cv2") and bool(_TEXTS.search(str(error)))
 
 
-def free_caches(device: str) -> None:
+def free_caches(device: str, *, cycles: bool = True) -> None:
     """Give back what nobody uses: unreachable objects, torch's cache on the device, freed pages of the C library.
 
     Call it outside the `except` block: until it ends, the traceback keeps the failed batch's tensors alive.
+
+    Args:
+        device: whose cache.
+        cycles: look for objects that only hold each other, too: a fifth of a second in a process with many libraries.
     """
-    gc.collect()
+    if cycles:
+        gc.collect()
     kind = device.partition(":")[0]
     if kind == "cuda":
         torch.cuda.empty_cache()

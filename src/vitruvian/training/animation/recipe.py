@@ -56,7 +56,7 @@ class DenoiserRecipe(ClipRecipe):
     missed: float = 0.03
     """Share of points that were not found."""
     loop: LoopConfig = field(
-        default_factory=lambda: LoopConfig(steps=3600, lr=1e-3, clip_norm=1.0, ema_decay=0.998, checkpoint_every=200)
+        default_factory=lambda: LoopConfig(steps=2500, lr=1e-3, clip_norm=1.0, ema_decay=0.998, checkpoint_every=200)
     )
     warmup: int = 150
     weight_decay: float = 0.01
