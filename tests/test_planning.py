@@ -149,11 +149,15 @@ def test_a_workload_of_the_callers_is_planned_as_a_name_is() -> None:
     assert not any(row.label.startswith("as published") for row in mine.rows), "nobody published it"
 
 
+@pytest.mark.slow
 def test_metric_depth_is_planned_as_it_is_fine_tuned() -> None:
     made = plan("metric3d-nano", train="depth", machine="rtx-4090")
     assert made.fits
     assert made.knobs.training is not None
     assert made.knobs.micro_batch * made.knobs.training.accumulation == 16
+
+
+def test_what_metric_networks_are_not_taught_is_said() -> None:
     with pytest.raises(UsageError, match="--train depth, which teaches depth and normals"):
         plan("metric3d-nano", train="normal", machine="rtx-4090")
     with pytest.raises(UsageError, match=r"a Metric3D v1 network .* expected v2"):

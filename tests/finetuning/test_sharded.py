@@ -76,7 +76,8 @@ def test_adapters_begin_alike_and_averages_are_kept(parallel: str, tmp_path: Pat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="finds the workers by /proc")
-@pytest.mark.parametrize("to_the_bit", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("to_the_bit", [False, True])
 def test_a_sharded_training_that_was_killed_goes_on(to_the_bit: bool, tmp_path: Path) -> None:
     """With two processes and, as well, with one alone; the losses are those of a training that was never stopped."""
     child = subprocess.Popen(command(tmp_path, "run", "parallel=fsdp"))

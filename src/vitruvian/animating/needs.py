@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Literal
 
 from vitruvian.animating.way import Way
@@ -19,7 +20,7 @@ from vitruvian.fit.footprint.values import Breakdown, Footprint
 from vitruvian.fit.knobs import Knobs
 from vitruvian.fit.ladder import WEIGHT_BYTES
 from vitruvian.fit.workload import Workload
-from vitruvian.generation.measures import largest_layer_bytes
+from vitruvian.generation.measures import largest_layer_weights
 from vitruvian.generation.workloads import (
     decoding_workload,
     denoising_workload,
@@ -133,15 +134,15 @@ class Clipping:
         measures = way.measures
         width = FLOAT8_BYTES if measures.storage == "float8" else WEIGHT_BYTES[way.dtype]
         if measures.streamed:
-            layer = largest_layer_bytes(build_network("unet", self.config), WEIGHT_BYTES[way.dtype])
-            return replace(breakdown, weights_bytes=LAYERS_HERE * layer)
+            layer, _ = _denoiser_weights(self.config)
+            return replace(breakdown, weights_bytes=LAYERS_HERE * layer * WEIGHT_BYTES[way.dtype])
         return replace(breakdown, weights_bytes=breakdown.weights_bytes * width // WEIGHT_BYTES[way.dtype])
 
     def _streamed_s(self, way: Way) -> float:
         """Of one call, where bringing the weights takes longer than computing hides; all of it, to be safe."""
         if not way.measures.streamed:
             return 0.0
-        weights = sum(weight.numel() for weight in build_network("unet", self.config).parameters())
+        _, weights = _denoiser_weights(self.config)
         return weights * WEIGHT_BYTES[way.dtype] / link_bytes_s(self.device)
 
     def _seconds(self, footprint: Footprint, dtype: Dtype, frames: int) -> float | None:
@@ -153,6 +154,13 @@ class Clipping:
         if key not in self._footprints:
             self._footprints[key] = footprints_of(workload, self.device.kind)(key[1])
         return self._footprints[key]
+
+
+@cache
+def _denoiser_weights(config: MimicMotionConfig) -> tuple[int, int]:
+    """Weights of the denoising network's largest layer, and all of them."""
+    network = build_network("unet", config)
+    return largest_layer_weights(network), sum(weight.numel() for weight in network.parameters())
 
 
 def seconds_of(needs: Sequence[StageNeed]) -> float | None:

@@ -84,10 +84,10 @@ def in_parts(unet: nn.Module, parts: int) -> None:
             module.forward = partial(_through_parts, module.forward, parts)
 
 
-def largest_layer_bytes(unet: nn.Module, width_bytes: int) -> int:
-    """Weights of the largest layer: what is on the device of a network whose weights are streamed, besides the next."""
+def largest_layer_weights(unet: nn.Module) -> int:
+    """How many the largest layer has: with the next one's, all that is on the device where weights are streamed."""
     layers = (module for module in unet.modules() if not any(True for _ in module.children()))
-    return width_bytes * max(sum(weight.numel() for weight in layer.parameters(False)) for layer in layers)
+    return max(sum(weight.numel() for weight in layer.parameters(False)) for layer in layers)
 
 
 def _through_parts(forward: Callable[..., Tensor], parts: int, hidden: Tensor, *args: Any, **kwargs: Any) -> Tensor:
