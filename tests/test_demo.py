@@ -52,6 +52,7 @@ def test_the_demo_of_animating_moves_a_person(
     sides = np.r_[0:12, 84:96]
     for made_HW3 in made_F:
         assert np.abs(made_HW3[:, sides] - person_HW3[:, sides]).mean() < 25, "the place is the picture's"
+    assert np.abs(made_F[6] - made_F[0])[:, 24:72].mean() > 3, "the person moves"
     assert len(list(read_frames(tmp_path / "look.mp4"))) == 7
     with Image.open(tmp_path / "contact-sheet.png") as sheet:
         assert sheet.width > 1000

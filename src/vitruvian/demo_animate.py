@@ -1,7 +1,7 @@
 """The demonstration of `animate`: a drawn person moves as another one does, with the embedded network.
 
-In: nothing. Out: a picture of one person, a clip of another, the video of the first moving like the second, and two
-pictures of it all to look at. Denoising dominates.
+In: nothing. Out: a picture of one person, a clip of another, the video of the first moving like the second, and a
+sheet and a video of it all to look at. Drawing both persons and decoding dominate.
 """
 
 # Shape suffixes: F frames, H W frame, 3 = RGB.

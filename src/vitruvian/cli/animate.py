@@ -61,7 +61,9 @@ GuidanceInterval = Annotated[
 PoseStrength = Annotated[float, typer.Option("--pose-strength", metavar="X", help="Weight of the poses.")]
 NoHands = Annotated[bool, typer.Option("--no-hands", help="Leave hands out of the poses.")]
 NoFace = Annotated[bool, typer.Option("--no-face", help="Leave faces out of the poses.")]
-Steps = Annotated[int | None, typer.Option("--steps", metavar="N", help="Denoising steps. (default: the preset's)")]
+Steps = Annotated[
+    int | None, typer.Option("--steps", metavar="N", help="Denoising steps. (default: the preset's; nano: 4)")
+]
 Seed = Annotated[int, typer.Option("--seed", help="Of the noise that the video begins as.")]
 Guidance = Annotated[str, typer.Option("--guidance", help="auto, batched (both branches in a call) or sequential.")]
 Tile = Annotated[str, typer.Option("--tile", metavar="auto|N", help="Frames that go through the network together.")]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor, nn
 
 from tiny_animation import TINY
 from vitruvian.generation.decoding import LATENT_SCALE
@@ -59,6 +61,21 @@ def test_clips_show_one_person_in_front_of_little_else(clips: Clips) -> None:
         calm_clip(replace(CodecRecipe(), least_person=1.5), 5, SIZE_HW)
 
 
+def learn(
+    network: nn.Module, loss_of: Callable[[], tuple[Tensor, dict[str, float]]], *, lr: float, steps: int
+) -> tuple[list[float], dict[str, float]]:
+    """Losses of a few steps on one batch, and what the last one told."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=lr)
+    losses, told = [], {}
+    for _ in range(steps):
+        loss, told = loss_of()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    return losses, told
+
+
 def test_a_codec_learns_and_its_folded_weights_compute_the_same(clips: Clips, tmp_path: Path) -> None:
     torch.manual_seed(0)
     recipe = replace(CodecRecipe(), frames=CLIP_FRAMES, batch=2, noise=0.0)
@@ -66,14 +83,7 @@ def test_a_codec_learns_and_its_folded_weights_compute_the_same(clips: Clips, tm
     batch = codec_batch(clips, recipe, 0)
     assert torch.equal(batch.image_BHW3, codec_batch(clips, recipe, 0).image_BHW3)
     assert not torch.equal(batch.image_BHW3, codec_batch(clips, recipe, 1).image_BHW3)
-    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
-    losses = []
-    for _ in range(6):
-        loss, told = codec_loss(network, batch, recipe, autocast_bf16=False)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses, told = learn(network, lambda: codec_loss(network, batch, recipe, autocast_bf16=False), lr=2e-3, steps=6)
     assert losses[-1] < 0.95 * losses[0]
     assert told["psnr_db"] > 0
     with torch.no_grad():
@@ -135,14 +145,7 @@ def test_the_networks_learn_together(coded: CodedClips) -> None:
     network = trainable_denoiser(TINY)
     batch = denoiser_batch(coded, replace(RECIPE, drop=0.0), TINY, 0)
     assert float(network.pose_net(batch.map_BF3HW.float()).abs().max()) == 0, "poses begin by saying nothing"
-    optimizer = torch.optim.Adam(network.parameters(), lr=3e-3)
-    losses = []
-    for _ in range(8):
-        loss, told = denoiser_loss(network, batch, RECIPE, autocast_bf16=False)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
+    losses, told = learn(network, lambda: denoiser_loss(network, batch, RECIPE, autocast_bf16=False), lr=3e-3, steps=8)
     assert losses[-1] < 0.95 * losses[0]
     assert "v_bare" not in told
     unused = [name for name, weight in network.named_parameters() if weight.grad is None]
