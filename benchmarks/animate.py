@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,11 +28,12 @@ from torch import Tensor, nn
 from made_clip import made_latents
 from published_mimicmotion import published_frames
 from side_by_side import Watch, conditions_line, print_table
+from vitruvian.animating.type_calls import CODEC, DENOISER
 from vitruvian.generation.denoising import first_latents
 from vitruvian.generation.stages import Stages
-from vitruvian.generation.strategy import Pilot
+from vitruvian.generation.strategy import Pilot, Wish
 from vitruvian.generation.weights import find_weights
-from vitruvian.hardware import PeakWatch, free_memory_now, open_meter
+from vitruvian.hardware import Dtype, PeakWatch, free_memory_now, freed_memory_kept, open_meter
 from vitruvian.models.mimicmotion import (
     NANO,
     PARTS,
@@ -55,7 +56,14 @@ HALF = replace(
 )
 SIZES: dict[str, MimicMotionConfig] = {"tiny": replace(NANO, tile_frames=72), "half": HALF}
 LOOP = "published loop"
-OURS = {"ours, sequential": "sequential", "ours, batched": "batched", "ours, auto": "auto"}
+OURS: dict[str, tuple[Wish, Dtype, bool]] = {
+    "ours, sequential": ("sequential", "float32", False),
+    "ours, batched": ("batched", "float32", False),
+    "ours, auto, memory kept": ("auto", "float32", True),
+    "ours, auto, bfloat16": ("auto", "bfloat16", False),
+    "ours, auto, bfloat16, memory kept": ("auto", "bfloat16", True),
+}
+"""Strategy of guidance, compute type, and whether freed memory is kept."""
 
 
 def write_random(config: MimicMotionConfig, path: Path) -> None:
@@ -70,7 +78,13 @@ def write_random(config: MimicMotionConfig, path: Path) -> None:
 
 def run_way(way: str, weights: Path, frames: int, steps: int, out: Path) -> dict[str, Any]:
     """One way; JSON-able. Frames go to `out`."""
-    stages = Stages(found=find_weights(weights), device="cpu")
+    strategy, dtype, kept = OURS.get(way, ("sequential", "float32", False))
+    stages = Stages(
+        found=find_weights(weights),
+        device="cpu",
+        precision=DENOISER.precision(dtype),
+        codec=CODEC.precision(dtype),
+    )
     config = stages.found.spec.config
     height, width = config.input_hw
     rng = np.random.default_rng(0)
@@ -84,7 +98,8 @@ def run_way(way: str, weights: Path, frames: int, steps: int, out: Path) -> dict
         if way == LOOP:
             made = [_published(stages, maps_F3HW, context_11D, image_14hw, noise, steps)]
         else:
-            made = list(_ours(stages, OURS[way], maps_F3HW, context_11D, image_14hw, noise, steps))
+            with freed_memory_kept() if kept else nullcontext():
+                made = list(_ours(stages, strategy, maps_F3HW, context_11D, image_14hw, noise, steps))
         seconds = time.perf_counter() - began
     np.save(out, np.concatenate(made))
     return {"seconds": seconds, "peak_bytes": watch.peak_bytes - watch.baseline_bytes}
@@ -115,7 +130,13 @@ def _published(
 
 
 def _ours(
-    stages: Stages, wish: Any, maps_F3HW: np.ndarray, context_11D: Tensor, image_14hw: Tensor, noise: Tensor, steps: int
+    stages: Stages,
+    wish: Wish,
+    maps_F3HW: np.ndarray,
+    context_11D: Tensor,
+    image_14hw: Tensor,
+    noise: Tensor,
+    steps: int,
 ) -> Iterator[np.ndarray]:
     latents_F4hw = made_latents(
         stages,
@@ -148,6 +169,8 @@ def main() -> None:
     parser.add_argument("--size", choices=list(SIZES), default="tiny")
     parser.add_argument("--frames", type=int, nargs="+", default=[10, 16, 72, 73, 100])
     parser.add_argument("--steps", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=1, help="of every row; the fastest counts, the largest peak")
+    parser.add_argument("--ways", nargs="+", choices=list(OURS), default=list(OURS), help="beside the loop's")
     parser.add_argument("--way")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--out", type=Path)
@@ -160,33 +183,41 @@ def main() -> None:
     watch = Watch()
     with _weights(arguments.size) as weights:
         for frames in arguments.frames:
-            rows += _rows(arguments.size, weights, frames, arguments.steps)
+            rows += _rows(arguments, weights, frames)
     print_table(["network", "frames", "way", "s", "speed", "peak GB", "of the loop's", "difference"], rows)
     print(conditions_line(watch.conditions()))
 
 
-def _rows(size: str, weights: Path, frames: int, steps: int) -> Iterator[list[str]]:
-    base: dict[str, Any] = {}
-    for way in (LOOP, *OURS):
-        out = weights.with_name("frames.npy")
-        command = [sys.executable, __file__, "--way", way, "--weights", str(weights), "--out", str(out)]
-        command += ["--frames", str(frames), "--steps", str(steps)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True)
-        found = json.loads(done.stdout.splitlines()[-1]) | {"frames": np.load(out).astype(int)}
-        base = base or found
-        apart = np.abs(found["frames"] - base["frames"])
+def _rows(arguments: argparse.Namespace, weights: Path, frames: int) -> Iterator[list[str]]:
+    ways = (LOOP, *arguments.ways)
+    # In turns, so that what else the machine does meets every way alike.
+    runs = [{way: _child(way, weights, frames, arguments.steps) for way in ways} for _ in range(arguments.repeats)]
+    best = {way: {key: [run[way][key] for run in runs] for key in ("seconds", "peak_bytes")} for way in ways}
+    base = runs[0][LOOP]["frames"]
+    base_s, base_bytes = min(best[LOOP]["seconds"]), max(best[LOOP]["peak_bytes"])
+    for way in ways:
+        seconds, peak_bytes = min(best[way]["seconds"]), max(best[way]["peak_bytes"])
+        apart = np.abs(runs[0][way]["frames"] - base)
         row = [
-            size,
+            arguments.size,
             str(frames),
             way,
-            f"{found['seconds']:.1f}",
-            f"{base['seconds'] / found['seconds']:.2f}x",
-            f"{found['peak_bytes'] / 1e9:.2f}",
-            f"{found['peak_bytes'] / base['peak_bytes']:.2f}",
+            f"{seconds:.1f}",
+            f"{base_s / seconds:.2f}x",
+            f"{peak_bytes / 1e9:.2f}",
+            f"{peak_bytes / base_bytes:.2f}",
             f"{apart.mean():.2f} levels",
         ]
         print("  ".join(row), file=sys.stderr)
         yield row
+
+
+def _child(way: str, weights: Path, frames: int, steps: int) -> dict[str, Any]:
+    out = weights.with_name("frames.npy")
+    command = [sys.executable, __file__, "--way", way, "--weights", str(weights), "--out", str(out)]
+    command += ["--frames", str(frames), "--steps", str(steps)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1]) | {"frames": np.load(out).astype(int)}
 
 
 if __name__ == "__main__":

@@ -134,6 +134,30 @@ def test_on_a_processor_nothing_is_streamed() -> None:
     assert made.way.dtype == "float32"
 
 
+def test_on_a_processor_freed_memory_is_kept_where_its_holes_fit() -> None:
+    def made(budget_bytes: int, **knobs: Any) -> ClipPlan:
+        wish = AnimateWish(budget_bytes=budget_bytes, knobs=knobs)
+        return planner_on(wish, SPEC, SIZE_HW, 41, MACHINES["cpu-32gb"], "cpu").plan()
+
+    roomy = made(20_000_000_000)
+    assert roomy.way.freed == "kept"
+    assert any(decision.what == "freed" for decision in roomy.decisions)
+    assert made(20_000_000_000, freed="returned").way.freed == "returned"
+    worst = max(stage.breakdown.total_bytes for stage in (*roomy.stages, roomy.batched))
+    tight = made(2 * worst)
+    assert tight.fits
+    assert tight.way.freed == "returned"
+    assert planner(80_000_000_000).plan().way.freed == "returned"
+
+
+def test_what_ran_out_of_memory_returns_what_it_frees() -> None:
+    wish = AnimateWish(budget_bytes=20_000_000_000)
+    made = planner_on(wish, SPEC, SIZE_HW, 41, MACHINES["cpu-32gb"], "cpu")
+    following = made.after(made.plan().way)
+    assert following is not None
+    assert following.way.freed == "returned"
+
+
 def test_interval_and_scale_are_counted() -> None:
     from vitruvian.generation.denoised import Interval
 

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from tiny_animation import TINY, tiny_tensors
 from tolerances import ANIMATION_CALL_ABS
+from vitruvian.errors import UsageError
 from vitruvian.fit.precision import Precision, apply_precision
-from vitruvian.generation.measures import Measures, apply_measures, in_parts, largest_layer_weights
+from vitruvian.generation.measures import Measures, apply_measures, attention_kernel, in_parts, largest_layer_weights
 from vitruvian.generation.stages import ISLANDS
 from vitruvian.models.mimicmotion import PosedUnet, build_network, constant_cross_attention, load_network
 
@@ -51,6 +52,21 @@ def test_numbers_stay_the_same(measures: Measures) -> None:
     expected = called(network(), *arguments())
     measured = apply_measures(network(), measures, device="cpu", dtype="float32")
     torch.testing.assert_close(called(measured, *arguments()), expected, atol=ANIMATION_CALL_ABS, rtol=0)
+
+
+def test_attention_of_a_kernel_gives_the_same() -> None:
+    expected = called(network(), *arguments())
+    with attention_kernel("flash"):
+        found = called(network(), *arguments())
+    torch.testing.assert_close(found, expected, atol=ANIMATION_CALL_ABS, rtol=0)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a device without this kernel")
+def test_a_kernel_that_the_device_lacks_is_said() -> None:
+    with pytest.raises(UsageError, match="got attention=cudnn"), attention_kernel("cudnn"):
+        called(network(), *arguments())
+    with pytest.raises(RuntimeError, match="of something else"), attention_kernel("flash"):
+        raise RuntimeError("of something else")
 
 
 def test_parts_hold_less_at_once() -> None:

@@ -76,6 +76,39 @@ print(process_memory().data_bytes - before)
 """
 
 
+KEPT = """
+import sys
+from vitruvian.hardware.process_memory import freed_memory_kept, heap_free_bytes, process_memory
+before = process_memory().resident_bytes
+with freed_memory_kept() as kept:
+    if not kept:
+        sys.exit("skip")
+    block = bytearray(200 << 20)
+    del block
+    inside, free = process_memory().resident_bytes - before, heap_free_bytes()
+    block = bytearray(200 << 20)
+    again = process_memory().resident_bytes - before
+    del block
+after = process_memory().resident_bytes - before
+block = bytearray(200 << 20)
+del block
+print(inside, free, again, after, process_memory().resident_bytes - before)
+"""
+
+
+@linux
+def test_freed_memory_is_kept_for_what_comes_next_and_given_back_at_the_end() -> None:
+    ran = subprocess.run([sys.executable, "-c", KEPT], capture_output=True, text=True)
+    if ran.stderr.strip() == "skip":
+        pytest.skip("no glibc of 2.33 or newer")
+    inside, free, again, after, later = map(int, ran.stdout.split())
+    assert inside > 200e6
+    assert free > 200e6
+    assert again < inside + 20e6
+    assert after < 50e6
+    assert later < 50e6
+
+
 @linux
 def test_large_blocks_leave_no_holes() -> None:
     def data_bytes(how: str) -> int:

@@ -9,7 +9,7 @@ In: poses, a plan, the files of the networks. Out: latents, each step's on disk 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -32,7 +32,7 @@ from vitruvian.generation.presets import FRAME_RATE_ID, MOTION
 from vitruvian.generation.stages import ISLANDS, Stages, stored_features
 from vitruvian.generation.strategy import Pilot
 from vitruvian.generation.weights import FoundAnimation
-from vitruvian.hardware import Dtype
+from vitruvian.hardware import Dtype, freed_memory_kept, heap_free_bytes
 from vitruvian.models.mimicmotion import build_scheduler
 from vitruvian.models.mimicmotion.config import LATENT_STRIDE
 from vitruvian.videos.workplace import Workplace
@@ -64,7 +64,8 @@ class Making:
             return self.started.latents_F4hw
         while True:
             try:
-                return self._denoised()
+                with self._memory():
+                    return self._denoised()
             except DoesNotFitError as error:
                 following = self.planner.after(self.plan.way)
                 if following is None:
@@ -116,7 +117,7 @@ class Making:
             pilot = Pilot(
                 wish=wish.guidance,
                 needed_bytes=self.plan.step_bytes(),
-                free_bytes=session.free_bytes,
+                free_bytes=self._free_bytes,
                 decisions=session.decisions,
             )
             first = self.started.steps if self.started else 0
@@ -162,8 +163,17 @@ class Making:
         way = self.plan.way
         stages = replace(self.stages(), codec=precision)
         latents = latents_F4hw.to(self.session.device)
-        for chunk_NHW3 in stages.frames(latents, way.decode_chunk, way.decode_overlap):
-            yield from chunk_NHW3
+        with self._memory():
+            for chunk_NHW3 in stages.frames(latents, way.decode_chunk, way.decode_overlap):
+                yield from chunk_NHW3
+
+    def _free_bytes(self) -> int:
+        """What a step may take: what is free, and what was kept for it."""
+        kept = heap_free_bytes() if self.plan.way.freed == "kept" else 0
+        return self.session.free_bytes() + kept
+
+    def _memory(self) -> AbstractContextManager[object]:
+        return freed_memory_kept() if self.plan.way.freed == "kept" else nullcontext()
 
     def _noise(self, way: Way) -> tuple[Tensor, Tensor]:
         """Of the reference, then of a tile: drawn on the processor, so that a seed means the same on every device."""

@@ -25,6 +25,8 @@ from vitruvian.hardware import format_bytes
 SHORTER_TILES = (48, 32, 24, 16, 12, 8, 4)
 CHUNKS = (8, 4, 2, 1)
 """Frames decoded together; 8 is published."""
+FREED_FACTOR = 2.5
+"""Times the prediction that must fit for freed memory to be kept on a processor: holes made it 2.3 at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,9 +110,8 @@ class ClipPlanner:
     def after(self, way: Way) -> ClipPlan | None:
         """What to go on with where memory gave out although a way was predicted to fit; None: nothing takes less."""
         ways = list(self._candidates())
-        held = replace(way, decode_chunk=1, decode_overlap=0)
-        place = [replace(other, decode_chunk=1, decode_overlap=0) for other in ways].index(held)
-        return self.plan_of(ways[place + 1]) if place + 1 < len(ways) else None
+        place = [_rung(other) for other in ways].index(_rung(way))
+        return self.plan_of(replace(ways[place + 1], freed="returned")) if place + 1 < len(ways) else None
 
     def plan_of(self, way: Way) -> ClipPlan:
         """What a given way takes."""
@@ -136,7 +137,7 @@ class ClipPlanner:
     def _candidates(self) -> Iterator[Way]:
         """Ways with what no other stage depends on chosen by what fits."""
         for way in self._ways():
-            yield self._with_features(self._with_chunk(way))
+            yield self._with_freed(self._with_features(self._with_chunk(way)))
 
     def _with_features(self, way: Way) -> Way:
         """With pose features on the device where both strategies fit beside them, else in the host's memory.
@@ -149,6 +150,17 @@ class ClipPlanner:
         if not self._missing_bytes(self.clip.denoising(near, 2), near):
             return near
         return way if self._host_bytes(way) <= self.budget.host_bytes else replace(way, features="recomputed")
+
+    def _with_freed(self, way: Way) -> Way:
+        """With freed memory kept where the holes that this makes fit."""
+        if "freed" in self.fixed or self.budget.device.kind != "cpu":
+            return way
+        roomy = FREED_FACTOR * self._worst_bytes(way) <= self.budget.total_bytes
+        return replace(way, freed="kept" if roomy else "returned")
+
+    def _worst_bytes(self, way: Way) -> int:
+        needs = (*self.clip.needs(way), self.clip.denoising(way, 2))
+        return max(need.breakdown.total_bytes for need in needs)
 
     def _ways(self) -> Iterator[Way]:
         """From the least altered on."""
@@ -221,6 +233,10 @@ class ClipPlanner:
             near = f"both strategies of guidance fit beside all of them ({size})"
             far = f"all of them take {size} of host memory"
             yield Decision(what="features", value=way.features, because=near if way.features == "device" else far)
+        if way.freed == "kept":
+            most = format_bytes(FREED_FACTOR * self._worst_bytes(way))
+            why = f"layers get memory that was cleared before; with the holes this makes, at most {most} of {budget}"
+            yield Decision(what="freed", value="kept", because=why if "freed" not in self.fixed else "asked for")
         both = format_bytes(made.batched.breakdown.total_bytes)
         fitting = "fits, and is timed against" if made.batched_fits else "does not fit beside"
         yield Decision(
@@ -228,6 +244,11 @@ class ClipPlanner:
             value=BATCHED if made.batched_fits else SEQUENTIAL,
             because=f"both branches in a call take {both}, which {fitting} one after the other",
         )
+
+
+def _rung(way: Way) -> Way:
+    """The way without what does not tell ways apart."""
+    return replace(way, decode_chunk=1, decode_overlap=0, freed="returned")
 
 
 def shortfall(plan: ClipPlan) -> str:

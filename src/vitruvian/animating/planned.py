@@ -9,7 +9,8 @@ from vitruvian import zoo
 from vitruvian.animating.needs import Clipping
 from vitruvian.animating.plan import ClipPlanner
 from vitruvian.animating.poses import PosedClip
-from vitruvian.animating.type_audit import candidates_of
+from vitruvian.animating.type_audit import ClipTypes, candidates_of
+from vitruvian.animating.type_calls import CODEC, DENOISER
 from vitruvian.animating.way import Way
 from vitruvian.animating.wish import AnimateWish
 from vitruvian.fit.budget import budget_of
@@ -20,14 +21,19 @@ from vitruvian.planning import with_rates
 
 
 def planner_of(
-    wish: AnimateWish, spec: zoo.AnimationSpec, posed: PosedClip, device: str, dtype: Dtype, earlier: Mapping[str, Any]
+    wish: AnimateWish,
+    spec: zoo.AnimationSpec,
+    posed: PosedClip,
+    device: str,
+    types: ClipTypes | None,
+    earlier: Mapping[str, Any],
 ) -> ClipPlanner:
-    """The planner of a clip here, in a compute type.
+    """The planner of a clip here.
 
     `earlier`: what the numbers of an earlier run depend on, by knob; kept, for that run is gone on with.
     """
     hardware = with_rates(probe(), device)
-    return planner_on(wish, spec, posed.size_hw, len(posed.clip), hardware, device, dtype=dtype, earlier=earlier)
+    return planner_on(wish, spec, posed.size_hw, len(posed.clip), hardware, device, types=types, earlier=earlier)
 
 
 def planner_on(
@@ -38,7 +44,7 @@ def planner_on(
     hardware: Hardware,
     device: str,
     *,
-    dtype: Dtype | None = None,
+    types: ClipTypes | None = None,
     earlier: Mapping[str, Any] | None = None,
 ) -> ClipPlanner:
     """The planner of a clip on any machine.
@@ -50,17 +56,20 @@ def planner_on(
         frames: the reference among them.
         hardware: the machine.
         device: of it.
-        dtype: compute type; None: the first that would be tried.
+        types: to compute in; None: the first that would be tried.
         earlier: see `planner_of`.
     """
     place = hardware.device(device)
     kept = dict(earlier or {})
-    dtype = kept.pop("dtype", None) or dtype or candidates_of(wish, place)[0]
+    types = types or ClipTypes(
+        dtype=candidates_of(wish, place, DENOISER)[0], codec=candidates_of(wish, place, CODEC)[0]
+    )
+    dtype: Dtype = kept.pop("dtype", types.dtype)
     preset = wish.chosen
     tile = spec.config.tile_frames
     first = Way(
         dtype=dtype,
-        codec=dtype,
+        codec=types.codec,
         encoder=dtype if place.kind != "cpu" else "float32",
         tile=tile,
         overlap=min(preset.overlap, max(1, tile // 3)),

@@ -26,13 +26,13 @@ from vitruvian.animating.poses import PosedClip, posed_clip
 from vitruvian.animating.preview import write_preview
 from vitruvian.animating.session import OnProgress, Session
 from vitruvian.animating.state import stored_state
-from vitruvian.animating.type_audit import audited_type
+from vitruvian.animating.type_audit import ClipTypes, audited_types
 from vitruvian.animating.wish import AnimateJob
 from vitruvian.errors import CheckFailedError, DoesNotFitError, UsageError
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.verdicts import VerdictStore
 from vitruvian.generation.weights import Access, FoundAnimation, find_weights
-from vitruvian.hardware import Dtype, PeakWatch, open_meter, probe
+from vitruvian.hardware import PeakWatch, open_meter, probe
 from vitruvian.media.documents import write_json_atomic
 from vitruvian.media.video.joining import joined
 from vitruvian.media.video.writing import SegmentWriter
@@ -121,8 +121,8 @@ class _Run:
         if job.wish.mode == "resume" and earlier is None:
             session.notes.append("--resume found no step of this video to go on with: it began with the first")
         kept: Mapping[str, Any] = {} if earlier is None else earlier.way
-        dtype = kept["dtype"] if kept else self._audited()
-        planner = planner_of(job.wish, found.spec, posed, session.device, dtype, kept)
+        types = None if kept else self._audited()
+        planner = planner_of(job.wish, found.spec, posed, session.device, types, kept)
         plan = planner.plan()
         session.decisions.extend(plan.decisions)
         session.planned.update(plan.to_json())
@@ -136,10 +136,10 @@ class _Run:
             self._write(making, latents_F4hw, work)
         work.remove()
 
-    def _audited(self) -> Dtype:
+    def _audited(self) -> ClipTypes:
         session, hardware = self._session, probe()
         with session.stage("audit"):
-            choice = audited_type(
+            types = audited_types(
                 self._found,
                 session.wish,
                 hardware.device(session.device),
@@ -147,9 +147,9 @@ class _Run:
                 store=VerdictStore.of_user(),
                 report=self._access.report,
             )
-        session.decisions.extend(choice.decisions)
-        session.notes.extend(choice.notes)
-        return choice.dtype
+        session.decisions.extend(types.decisions)
+        session.notes.extend(types.notes)
+        return types
 
     def _write(self, making: Making, latents_F4hw: Tensor, work: Workplace) -> None:
         """Frames to the file; the reference's own is left out."""

@@ -1,65 +1,60 @@
-"""The compute type of the denoising network is measured: small calls in it and in float32, compared.
+"""The compute types of a clip are measured: small calls in a type and in float32, compared, network by network.
 
 In: files of the networks, candidates. Out: the first candidate that keeps the limits of a quality, with the reason.
-Verdicts are remembered. Seconds for the published network, and its weights in float32 once: on the device where they
-fit, else on the host.
+Verdicts are remembered. Seconds for the published networks, and the weights of one in float32 at a time: on the device
+where they fit, else on the host.
 """
-
-# Shape suffixes: F frames, D context width, C features, h w latents.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from vitruvian import __version__
+from vitruvian.animating.type_calls import CODEC, DENOISER, SIZE_HW, Subject, answers
 from vitruvian.animating.wish import AnimateWish
+from vitruvian.audit import NO_REFERENCE
 from vitruvian.fit.decisions import Decision
-from vitruvian.fit.precision import Precision, apply_precision, check_dtype, compute_types
+from vitruvian.fit.precision import check_dtype, compute_types
 from vitruvian.fit.quality import AuditReport, margins, mean, worst
 from vitruvian.fit.verdicts import VerdictKey, VerdictStore
-from vitruvian.generation.conditioning import time_ids
-from vitruvian.generation.presets import FRAME_RATE_ID, MOTION
-from vitruvian.generation.stages import ISLANDS
 from vitruvian.generation.weights import FoundAnimation
-from vitruvian.hardware import Device, Dtype, free_caches, free_memory_now, out_of_memory
-from vitruvian.models.mimicmotion import PosedUnet, SchedulerConfig
-from vitruvian.models.mimicmotion.config import LATENT_STRIDE
+from vitruvian.hardware import Device, Dtype, free_memory_now, out_of_memory
 
-LEVELS = (700.0, 20.0, 1.0, 0.05)
-"""Noise levels that are looked at, from the beginning of a run to its end, as far as a model's own reach."""
-FRAMES, SIZE_HW = 2, (320, 192)
-"""Of the calls: spatial layers see every frame alone, and what a type rounds does not depend on how many there are."""
 ROOM = 1.5
-"""Times the weights in float32 that must be free for them to be looked at on the device."""
+"""Times the weights in float32 that must be free for them to be looked at."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class TypeChoice:
-    """The type to compute in."""
+class ClipTypes:
+    """The types to compute in."""
 
     dtype: Dtype
-    decisions: tuple[Decision, ...]
+    codec: Dtype
+    decisions: tuple[Decision, ...] = ()
     notes: tuple[str, ...] = ()
 
 
-def candidates_of(wish: AnimateWish, device: Device) -> tuple[Dtype, ...]:
+def candidates_of(wish: AnimateWish, device: Device, subject: Subject = DENOISER) -> tuple[Dtype, ...]:
     """Types to try, best first: the user's, float32 for exact results, else those that the device has instructions for.
 
-    On a processor that is float32 alone: convolutions in smaller types gain little there.
+    The codec follows `--dtype` where the device has instructions for that type, and a knob of its own everywhere.
     """
-    if wish.dtype is not None:
-        return (check_dtype(wish.dtype),)
-    if wish.quality == "exact" or device.kind == "cpu":
+    if insisted := insisted_on(wish, subject):
+        return (insisted,)
+    if wish.quality == "exact":
         return ("float32",)
-    return compute_types(device)
+    fast = compute_types(device)
+    return tuple(dtype for dtype in fast if wish.dtype is None or dtype in (check_dtype(wish.dtype), "float32"))
 
 
-def audited_type(
+def insisted_on(wish: AnimateWish, subject: Subject) -> Dtype | None:
+    """The type that a network must have, whatever is measured."""
+    said = wish.dtype if subject is DENOISER else wish.knobs.get(subject.knob)
+    return None if said is None else check_dtype(said)
+
+
+def audited_types(
     found: FoundAnimation,
     wish: AnimateWish,
     device: Device,
@@ -67,110 +62,106 @@ def audited_type(
     torch_version: str,
     store: VerdictStore,
     report: Callable[[str], None],
-) -> TypeChoice:
-    """The first candidate within the limits of the wish's quality; float32 where none is.
+) -> ClipTypes:
+    """For each network the first candidate within the limits of the wish's quality; float32 where none is.
 
     A type that the user insists on is taken all the same, with a warning.
     """
-    decisions: list[Decision] = []
-    notes: list[str] = []
-    for dtype in candidates_of(wish, device):
-        if dtype == "float32":
-            because = "asked for" if wish.dtype else "what is left" if decisions else "what the device computes best in"
-            break
-        precision = Precision(dtype=dtype, islands=ISLANDS)
+    audit = _Audit(found=found, wish=wish, device=device, torch_version=torch_version, store=store, report=report)
+    return ClipTypes(
+        dtype=audit.chosen(DENOISER),
+        codec=audit.chosen(CODEC),
+        decisions=tuple(audit.decisions),
+        notes=tuple(dict.fromkeys(audit.notes)),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Audit:
+    """Both networks on one device, and what there is to tell."""
+
+    found: FoundAnimation
+    wish: AnimateWish
+    device: Device
+    torch_version: str
+    store: VerdictStore
+    report: Callable[[str], None]
+    decisions: list[Decision] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def chosen(self, subject: Subject) -> Dtype:
+        """The network's type."""
+        insisted = insisted_on(self.wish, subject)
+        turned_down = False
+        for dtype in candidates_of(self.wish, self.device, subject):
+            if dtype == "float32":
+                break
+            seen = self._seen(subject, dtype)
+            if seen is None:
+                self._decide(subject.knob, dtype, f"not held against float32: {NO_REFERENCE}", measured=False)
+                return dtype
+            misses = "; ".join(seen.misses(self.wish.quality))
+            if not misses:
+                self._decide(subject.knob, dtype, margins(seen.discrepancies, self.wish.quality))
+                return dtype
+            if insisted:
+                self._decide(subject.knob, dtype, f"asked for, although {misses}")
+                said = f"{subject.knob} {dtype} was asked for, but it does not keep --quality {self.wish.quality}"
+                self.notes.append(f"warning: {said}: {misses}")
+                return dtype
+            self._decide(f"{subject.knob}_turned_down", dtype, misses)
+            turned_down = True
+        because = "asked for" if insisted else "what is left" if turned_down else "what the device computes best in"
+        self._decide(subject.knob, "float32", because, measured=turned_down)
+        return "float32"
+
+    def _decide(self, what: str, value: Dtype, because: str, *, measured: bool = True) -> None:
+        self.decisions.append(Decision(what=what, value=value, because=because, measured=measured))
+
+    def _seen(self, subject: Subject, dtype: Dtype) -> AuditReport | None:
+        """What was seen, now or in an earlier run; None: float32 has no room anywhere."""
+        provenance = self.found.provenance
         key = VerdictKey(
-            model=found.provenance.model,
-            weights_sha256=found.provenance.weights_sha256,
-            device=device.name,
-            torch_version=torch_version,
+            model=provenance.model if subject is DENOISER else f"{provenance.model}, {subject.knob}",
+            weights_sha256=provenance.weights_sha256,
+            device=self.device.name,
+            torch_version=self.torch_version,
             version=__version__,
             canvas_hw=SIZE_HW,
-            precision=precision,
+            precision=subject.precision(dtype),
         )
-        seen = store.get(key)
+        seen = self.store.get(key)
         if seen is None:
-            report(f"audit of {dtype} against float32")
-            seen = _compared(found, precision, device.device)
-            if note := store.put(key, seen):
-                notes.append(note)
-        misses = seen.misses(wish.quality)
-        if not misses:
-            because = margins(seen.discrepancies, wish.quality)
-            decisions.append(Decision(what="dtype", value=dtype, because=because, measured=True))
-            return TypeChoice(dtype=dtype, decisions=tuple(decisions), notes=tuple(notes))
-        said = "; ".join(misses)
-        if wish.dtype:
-            decisions.append(Decision(what="dtype", value=dtype, because=f"asked for, although {said}", measured=True))
-            warning = f"warning: {dtype} was asked for, but it does not keep --quality {wish.quality}: {said}"
-            return TypeChoice(dtype=dtype, decisions=tuple(decisions), notes=(*notes, warning))
-        decisions.append(Decision(what="dtype_turned_down", value=dtype, because=said, measured=True))
-    decisions.append(Decision(what="dtype", value="float32", because=because, measured=bool(decisions)))
-    return TypeChoice(dtype="float32", decisions=tuple(decisions), notes=tuple(notes))
+            reference = self._reference_device(subject)
+            if reference is None:
+                return None
+            self.report(f"audit of the {subject.part} in {dtype} against float32")
+            seen = _compared(self.found, subject, dtype, self.device.device, reference)
+            if note := self.store.put(key, seen):
+                self.notes.append(note)
+        return seen
+
+    def _reference_device(self, subject: Subject) -> str | None:
+        needed_bytes = ROOM * 4 * subject.weights(self.found.spec.config)
+        places = dict.fromkeys((self.device.device, "cpu"))
+        return next((place for place in places if free_memory_now(place)[1] > needed_bytes), None)
 
 
-def _compared(found: FoundAnimation, precision: Precision, device: str) -> AuditReport:
+def _compared(found: FoundAnimation, subject: Subject, dtype: Dtype, device: str, reference: str) -> AuditReport:
     """Float32 first, so that one network is in memory at a time."""
-    weights_bytes = 4 * found.spec.parameters
-    roomy = free_memory_now(device)[1] > ROOM * weights_bytes
-    reference, reference_s = _answers(found, Precision(), device if roomy else "cpu")
+    true, reference_s = answers(found, subject, "float32", reference)
     try:
-        candidate, candidate_s = _answers(found, precision, device)
+        candidate, candidate_s = answers(found, subject, dtype, device)
     except (RuntimeError, TypeError, ValueError) as error:  # what operators raise for types they do not take
         if out_of_memory(error):
             raise
         return AuditReport(error=str(error).strip().splitlines()[0][:200])
-    rows = [
-        {"relative_l2": float((one - true).norm() / true.norm())}
-        for one, true in zip(candidate, reference, strict=True)
-    ]
+    rows = [{"relative_l2": float((one - two).norm() / two.norm())} for one, two in zip(candidate, true, strict=True)]
     return AuditReport(
         discrepancies=worst(rows),
         mean=mean(rows),
         non_finite=sum(int((~one.isfinite()).sum()) for one in candidate),
-        crops=len(reference),
+        crops=len(true),
         reference_s=reference_s,
         candidate_s=candidate_s,
-    )
-
-
-@torch.no_grad()
-def _answers(found: FoundAnimation, precision: Precision, device: str) -> tuple[list[Tensor], float]:
-    """v of the network at every level, float32 on the host, and the seconds of the fastest call."""
-    loaded = found.build("unet", device=device, dtype_of=precision.dtype_of)
-    network = PosedUnet(apply_precision(loaded.network, precision))
-    answers, seconds = [], []
-    for level in _levels(found.spec.config.scheduler):
-        arguments = [value.to(device) for value in _call(found, level)]
-        began = time.perf_counter()
-        answers.append(network(*arguments).float().cpu())
-        seconds.append(time.perf_counter() - began)
-    del network, loaded
-    free_caches(device)
-    return answers, min(seconds)
-
-
-def _levels(scheduler: SchedulerConfig) -> list[float]:
-    return sorted({min(max(level, scheduler.sigma_min), scheduler.sigma_max) for level in LEVELS}, reverse=True)
-
-
-def _call(found: FoundAnimation, level: float) -> Sequence[Tensor]:
-    """Noise in the places of everything that a call is given, as wide as it would be."""
-    config = found.spec.config
-    generator = torch.Generator().manual_seed(round(level * 100))
-    h, w = (side // LATENT_STRIDE for side in SIZE_HW)
-
-    def noise(*shape: int) -> Tensor:
-        return torch.randn(shape, generator=generator)
-
-    latents = config.vae.latent_channels
-    wide = (level * level + 1) ** 0.5
-    noisy = (noise(1, FRAMES, latents, h, w) + level * noise(1, FRAMES, latents, h, w)) / wide
-    image = noise(1, 1, latents, h, w).expand(-1, FRAMES, -1, -1, -1) / config.vae.scaling_factor
-    return (
-        torch.cat([noisy, image], dim=2),
-        0.25 * torch.tensor(level).log(),
-        noise(1, 1, config.unet.cross_attention_dim),
-        time_ids(FRAME_RATE_ID, MOTION, 0.0),
-        0.1 * noise(1, FRAMES, config.pose_features, h, w),
     )

@@ -13,6 +13,8 @@ from vitruvian.hardware import Dtype
 
 Features = Literal["device", "host", "recomputed"]
 """Where pose features of all frames lie; recomputed: made anew for every tile, from points."""
+Freed = Literal["kept", "returned"]
+"""Host memory that a layer frees: kept for the next ones, or returned to the system, which clears it every time."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -35,6 +37,7 @@ class Way:
     """Frames decoded together."""
     decode_overlap: int = 0
     """Frames that neighbouring chunks share and blend."""
+    freed: Freed = "returned"
 
     def __post_init__(self) -> None:
         if self.decode_chunk < 1 or not 0 <= self.decode_overlap < self.decode_chunk:
@@ -49,7 +52,7 @@ class Way:
         return document | document.pop("measures")
 
 
-_OWN = ("tile", "overlap", "codec", "encoder", "features", "decode_chunk", "decode_overlap")
+_OWN = ("tile", "overlap", "codec", "encoder", "features", "decode_chunk", "decode_overlap", "freed")
 _MEASURES = tuple(field.name for field in fields(Measures))
 
 

@@ -8,18 +8,30 @@ the host layer by layer give the same numbers; weights kept in eight bits do not
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from vitruvian.errors import UsageError
 from vitruvian.hardware import Dtype
 
 Storage = Literal["compute", "float8"]
 """compute: weights lie in the compute type."""
+Attention = Literal["auto", "flash", "efficient", "cudnn"]
+"""Kernel of the attention; auto: torch chooses call by call. None of them ever holds the scores of all tokens."""
+_KERNELS: Mapping[Attention, SDPBackend] = {
+    "flash": SDPBackend.FLASH_ATTENTION,
+    "efficient": SDPBackend.EFFICIENT_ATTENTION,
+    "cudnn": SDPBackend.CUDNN_ATTENTION,
+}
+_NO_KERNEL = ("No available kernel", "No viable backend")
+"""How torch's errors begin."""
 PARTS = 16
 """Parts of a feed-forward layer: its inner width is eight times its tokens', and parts of a sixteenth are small beside
 what else is alive."""
@@ -36,12 +48,14 @@ class Measures:
     streamed: bool = False
     """Weights stay in host memory; each layer's are brought when it runs."""
     storage: Storage = "compute"
+    attention: Attention = "auto"
 
     def __str__(self) -> str:
         said = [
             f"feed-forward in {self.feed_forward_parts} parts" if self.feed_forward_parts > 1 else "",
             "weights streamed" if self.streamed else "",
             "weights in 8 bits" if self.storage == "float8" else "",
+            f"{self.attention} attention" if self.attention != "auto" else "",
         ]
         return ", ".join(filter(None, said)) or "none"
 
@@ -75,6 +89,28 @@ def apply_measures(
             use_stream=device.startswith("cuda"),
         )
     return unet
+
+
+@contextmanager
+def attention_kernel(name: Attention) -> Iterator[None]:
+    """Inside, attention is computed by this kernel.
+
+    Raises:
+        UsageError: it cannot run what is asked of it on this device.
+    """
+    if name == "auto":
+        yield
+        return
+    try:
+        with sdpa_kernel(_KERNELS[name]):
+            yield
+    except RuntimeError as error:
+        if not str(error).startswith(_NO_KERNEL):
+            raise
+        raise UsageError(
+            f"got attention={name}, which this device and torch have no kernel for in this compute type; expected one "
+            "that they have; leave it at attention=auto"
+        ) from error
 
 
 def in_parts(unet: nn.Module, parts: int) -> None:

@@ -21,7 +21,7 @@ from vitruvian.errors import CheckFailedError
 from vitruvian.fit.precision import Precision, apply_precision
 from vitruvian.generation import conditioning, decoding
 from vitruvian.generation.denoising import Predict
-from vitruvian.generation.measures import Measures, apply_measures
+from vitruvian.generation.measures import Measures, apply_measures, attention_kernel
 from vitruvian.generation.weights import FoundAnimation
 from vitruvian.hardware import free_caches
 from vitruvian.models.mimicmotion import Constants, Part, PosedUnet, constant_cross_attention
@@ -98,7 +98,8 @@ class Stages:
                 network, self.measures, device=self.device, dtype=self.precision.dtype, islands=self.precision.islands
             )
             both_21D = torch.cat([torch.zeros_like(context_11D), context_11D])
-            with constant_cross_attention(network, both_21D) as constants:
+            kernel = attention_kernel(self.measures.attention)
+            with kernel, constant_cross_attention(network, both_21D) as constants:
                 yield _OfBranches(PosedUnet(network), constants)
 
     def frames(self, latents_F4hw: Tensor, chunk: int, overlap: int) -> Iterator[np.ndarray]:

@@ -10,7 +10,7 @@ from vitruvian.hardware.limits import DeviceLimit, limit_memory
 from vitruvian.hardware.meter import Meter, Reading, open_meter
 from vitruvian.hardware.out_of_memory import free_caches, out_of_memory
 from vitruvian.hardware.probe import free_memory_now, make_current, probe, synchronize
-from vitruvian.hardware.process_memory import large_blocks_apart
+from vitruvian.hardware.process_memory import freed_memory_kept, heap_free_bytes, large_blocks_apart
 from vitruvian.hardware.random_state import device_rng_state, set_device_rng_state
 from vitruvian.hardware.rates import measured_rates
 from vitruvian.hardware.sizes import format_bytes, parse_size
@@ -44,6 +44,8 @@ __all__ = [
     "format_bytes",
     "free_caches",
     "free_memory_now",
+    "freed_memory_kept",
+    "heap_free_bytes",
     "kernels_missing",
     "large_blocks_apart",
     "limit_memory",

@@ -18,11 +18,17 @@ _CLEAR_REFS = Path("/proc/self/clear_refs")
 _CLEAR_PEAK = "5"
 """What clear_refs takes as "begin the peak anew"."""
 
-_M_MMAP_THRESHOLD = -3
-"""glibc's number of the parameter."""
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+"""glibc's numbers of its parameters."""
 
 _USUAL_THRESHOLD_BYTES = 2**25
 """Where glibc's own bound ends up once blocks of that size were freed."""
+
+_USUAL_TRIM_BYTES = 2 * _USUAL_THRESHOLD_BYTES
+"""What glibc leaves free at the heap's end beside that bound."""
+
+_USUAL_MAPS = 2**16
+"""Blocks that glibc takes apart from its heap, at most."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -79,8 +85,14 @@ def trim_heap() -> int:
     if not hasattr(library, "malloc_trim"):
         return 0
     library.malloc_trim(0)
-    if not hasattr(library, "mallinfo2"):
-        return 0  # glibc before 2.33: its counters are too small to hold gigabytes
+    return heap_free_bytes()
+
+
+def heap_free_bytes() -> int:
+    """What the C library's heap has free; 0 where it is not glibc, or one before 2.33, which counts too little."""
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is None or not hasattr(library, "mallinfo2"):
+        return 0
     library.mallinfo2.restype = _HeapCounters
     return int(library.mallinfo2().free)
 
@@ -102,6 +114,29 @@ def large_blocks_apart() -> Iterator[bool]:
         yield True
     finally:
         library.mallopt(_M_MMAP_THRESHOLD, _USUAL_THRESHOLD_BYTES)
+
+
+@contextmanager
+def freed_memory_kept() -> Iterator[bool]:
+    """Inside, what is freed stays with this process for what is asked for next.
+
+    Otherwise large activations go back to the system, which clears every page of the next ones anew: the codec of
+    MimicMotion decoded 1.3 to 1.8 times as fast on two cores. The heap gets holes: its peak was 1.1 to 2.3 times as
+    high. Gives whether there is a glibc that does so and that says what it keeps.
+    """
+    library = ctypes.CDLL(None) if sys.platform == "linux" else None
+    if library is None or not hasattr(library, "mallinfo2"):
+        yield False
+        return
+    library.mallopt(_M_MMAP_MAX, 0)
+    library.mallopt(_M_TRIM_THRESHOLD, -1)
+    try:
+        yield True
+    finally:
+        library.mallopt(_M_MMAP_MAX, _USUAL_MAPS)
+        library.mallopt(_M_MMAP_THRESHOLD, _USUAL_THRESHOLD_BYTES)
+        library.mallopt(_M_TRIM_THRESHOLD, _USUAL_TRIM_BYTES)
+        trim_heap()
 
 
 class _HeapCounters(ctypes.Structure):
