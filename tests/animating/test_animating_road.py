@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -15,11 +16,13 @@ from torch import Tensor
 
 from animating.conftest import MakeJob
 from driven_clip import Known, read_video, write_drive, write_picture
+from vitruvian.animating import road
 from vitruvian.animating.plan import ClipPlanner
 from vitruvian.animating.road import animate
 from vitruvian.driving.persons import Choice
 from vitruvian.errors import DoesNotFitError, InputError, UsageError
 from vitruvian.fit.budget import Budget
+from vitruvian.generation.stages import Stages
 from vitruvian.media.atomic import BOOKKEEPING_FOLDER
 from vitruvian.models.mimicmotion import PosedUnet
 
@@ -186,6 +189,38 @@ def test_memory_that_gives_out_changes_the_plan_and_not_the_steps(
     assert changed.startswith("feed-forward in 16 parts")
     assert "from step 2 on" in changed or "from step 3 on" in changed
     assert len(read_video(made.out)[0]) == 5
+
+
+def test_memory_that_gives_out_while_decoding_decodes_fewer_at_once(
+    job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = read_video(animate(job(knobs={"decode_chunk": 2})).out)[1]
+    frames, sizes = Stages.frames, []
+
+    def failing(stages: Stages, latents: Tensor, chunk: int, overlap: int) -> Iterator[np.ndarray]:
+        sizes.append(chunk)
+        made = frames(stages, latents, chunk, overlap)
+        if chunk > 2:
+            yield next(made)
+            raise torch.OutOfMemoryError("out of memory")
+        yield from made
+
+    monkeypatch.setattr(Stages, "frames", failing)
+    made = animate(job(mode="overwrite"))
+    assert sizes == [8, 4, 2]
+    assert decided(made.out, "decode_chunk") == ["8", "4", "2"]
+    np.testing.assert_array_equal(read_video(made.out)[1], expected)
+    with pytest.raises(DoesNotFitError, match="got no more memory in decoding"):
+        animate(job(mode="overwrite", knobs={"decode_chunk": 4}))
+
+
+def test_memory_that_gives_out_in_any_stage_is_said(job: MakeJob, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(road, "posed_clip", failing)
+    with pytest.raises(DoesNotFitError, match="got no more memory in poses"):
+        animate(job())
 
 
 def test_a_budget_that_is_too_small_is_said_before_anything_is_built(job: MakeJob) -> None:

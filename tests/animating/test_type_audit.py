@@ -63,9 +63,11 @@ def test_types_are_held_against_float32_once(tiny_file: Path, tmp_path: Path, mo
     choice = chosen(tiny_file, tmp_path, wish, BF16_CPU)
     assert (choice.dtype, choice.codec) == ("bfloat16", "bfloat16")
     assert [decision.what for decision in choice.decisions] == ["dtype", "codec"]
-    for decision in choice.decisions:
-        assert decision.measured
-        assert decision.because.startswith("relative_l2 0.0")
+    assert all(decision.measured for decision in choice.decisions)
+    denoiser, codec = (decision.because for decision in choice.decisions)
+    assert denoiser.startswith("relative_l2 0.0")
+    assert codec.startswith("levels_mean ")
+    assert not codec.startswith("levels_mean 0 ")
     monkeypatch.setattr(type_audit, "_compared", None)
     assert chosen(tiny_file, tmp_path, wish, BF16_CPU) == choice
 

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vitruvian import weights, zoo
 from vitruvian.animation import person_boxes, whole_body
 from vitruvian.driving.published import FRAMES, PERSONS, OnnxNetwork, PublishedPoses, open_published
+from vitruvian.driving.sources import open_source
 from vitruvian.errors import RefusedError
+from vitruvian.generation.weights import Access
 
 ROWS = sum((person_boxes.SIDE // stride) ** 2 for stride in person_boxes.STRIDES)
 LAST_STRIDE = person_boxes.STRIDES[-1]
@@ -55,6 +58,22 @@ def source(detector: Detector, whole: WholeBody, batch: int | None = None) -> Pu
 
 def frame(persons: int) -> np.ndarray:
     return np.full((640, 640, 3), persons, np.uint8)
+
+
+def test_models_that_bring_no_such_networks_ask_for_the_published_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def path_of(source: object, report: object) -> Path:
+        asked.append(source)
+        (tmp_path / "none.onnx").write_bytes(b"no network")
+        return tmp_path / "none.onnx"
+
+    monkeypatch.setattr(weights, "path_of", path_of)
+    with pytest.raises(RefusedError, match=r"none\.onnx"):
+        open_source("published", zoo.find_animation(zoo.NANO_ANIMATION_NAME), Access(), device="cpu")
+    assert asked == [file.source for file in zoo.POSE_FILES]
 
 
 def test_persons_of_many_frames_share_batches() -> None:

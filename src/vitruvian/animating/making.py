@@ -152,6 +152,19 @@ class Making:
             measures=way.measures,
         )
 
+    @property
+    def can_decode_fewer(self) -> bool:
+        """Whether less memory is left to try: the user did not insist on a number of frames, and it is above one."""
+        return self.plan.way.decode_chunk > 1 and "decode_chunk" not in self.session.wish.knobs
+
+    def decode_fewer(self, because: str) -> None:
+        """Half as many frames at once from here on."""
+        way = self.plan.way
+        chunk = way.decode_chunk // 2
+        fewer = replace(way, decode_chunk=chunk, decode_overlap=min(way.decode_overlap, chunk - 1), freed="returned")
+        self.session.decisions.append(Decision(what="decode_chunk", value=chunk, because=because, measured=True))
+        self.plan = replace(self.plan, way=fewer)
+
     def codec_types(self) -> Iterator[Precision]:
         """The way's, then float32 where that is another."""
         yield Precision(dtype=self.plan.way.codec)

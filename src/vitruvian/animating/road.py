@@ -32,7 +32,7 @@ from vitruvian.errors import CheckFailedError, DoesNotFitError, UsageError
 from vitruvian.fit.decisions import Decision
 from vitruvian.fit.verdicts import VerdictStore
 from vitruvian.generation.weights import Access, FoundAnimation, find_weights
-from vitruvian.hardware import PeakWatch, open_meter, probe
+from vitruvian.hardware import PeakWatch, free_caches, open_meter, probe
 from vitruvian.media.documents import write_json_atomic
 from vitruvian.media.video.joining import joined
 from vitruvian.media.video.writing import SegmentWriter
@@ -132,8 +132,7 @@ class _Run:
             session=session, found=found, posed=posed, planner=planner, plan=plan, work=work, started=earlier
         )
         latents_F4hw = making.latents()
-        with session.stage("decoding"):
-            self._write(making, latents_F4hw, work)
+        self._decode(making, latents_F4hw, work)
         work.remove()
 
     def _audited(self) -> ClipTypes:
@@ -151,8 +150,22 @@ class _Run:
         session.notes.extend(types.notes)
         return types
 
+    def _decode(self, making: Making, latents_F4hw: Tensor, work: Workplace) -> None:
+        """Frames to the file, fewer at once where memory gives out."""
+        session = self._session
+        while True:
+            try:
+                with session.stage("decoding"):
+                    return self._write(making, latents_F4hw, work)
+            except DoesNotFitError as error:
+                said = str(error)
+                if not making.can_decode_fewer:
+                    raise
+            free_caches(session.device)  # outside the handler, whose traceback holds the activations
+            making.decode_fewer(said)
+
     def _write(self, making: Making, latents_F4hw: Tensor, work: Workplace) -> None:
-        """Frames to the file; the reference's own is left out."""
+        """In the codec's types, one after the other; the reference's own frame is left out."""
         session, posed = self._session, making.posed
         for precision in making.codec_types():
             with SegmentWriter(work.folder / "frames", frames_per_segment=1 << 30) as writer:

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from vitruvian.animating.wish import AnimateJob, AnimateWish
+from vitruvian.errors import DoesNotFitError
 from vitruvian.fit.decisions import Decision
-from vitruvian.hardware import PeakWatch, free_memory_now
+from vitruvian.hardware import PeakWatch, free_memory_now, out_of_memory
 
 OnProgress = Callable[[str, int, int | None], None]
 """Hears what is going on, how much of it is done, and of how much."""
@@ -38,11 +39,23 @@ class Session:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """A part of the run, its time and its peak."""
+        """A part of the run, its time and its peak.
+
+        Raises:
+            DoesNotFitError: memory gave out inside.
+        """
         began = time.perf_counter()
         self.on_progress(name, 0, None)
-        with self.watch.stage(name):
-            yield
+        try:
+            with self.watch.stage(name):
+                yield
+        except Exception as error:
+            if not out_of_memory(error):
+                raise
+            raise DoesNotFitError(
+                f"got no more memory in {name}; expected room for it; raise --budget, close other programs, or take a "
+                "lower --resolution; steps that were taken are kept, --resume goes on with them"
+            ) from error
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
     def free_bytes(self) -> int:

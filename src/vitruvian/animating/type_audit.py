@@ -156,7 +156,7 @@ def _compared(found: FoundAnimation, subject: Subject, dtype: Dtype, device: str
         if out_of_memory(error):
             raise
         return AuditReport(error=str(error).strip().splitlines()[0][:200])
-    rows = [{"relative_l2": float((one - two).norm() / two.norm())} for one, two in zip(candidate, true, strict=True)]
+    rows = [subject.apart(one, two) for one, two in zip(candidate, true, strict=True)]
     return AuditReport(
         discrepancies=worst(rows),
         mean=mean(rows),

@@ -46,6 +46,8 @@ class Subject:
     """Network and compute type -> what takes the arguments of a call."""
     arguments: Callable[[MimicMotionConfig], Iterator[Sequence[Tensor]]]
     """Of every call, float32 on the host: noise as wide as what a clip brings."""
+    apart: Callable[[Tensor, Tensor], dict[str, float]]
+    """An answer and float32's -> how far apart they are, in units of `fit.quality`."""
 
     def precision(self, dtype: Dtype) -> Precision:
         """The network's in this type."""
@@ -106,6 +108,15 @@ def _decoder(codec: nn.Module, dtype: torch.dtype) -> Opened:
     return lambda z_F4hw: decoder(z_F4hw.to(dtype)).clamp(-1, 1)
 
 
+def _relative_l2(found: Tensor, true: Tensor) -> dict[str, float]:
+    return {"relative_l2": float((found - true).norm() / true.norm())}
+
+
+def _levels_mean(found: Tensor, true: Tensor) -> dict[str, float]:
+    """Of frames, -1 to 1."""
+    return {"levels_mean": float((found - true).abs().mean()) * 255 / 2}
+
+
 def _noise(seed: int) -> Callable[..., Tensor]:
     """The same for the same seed, on every device."""
     generator = torch.Generator().manual_seed(seed)
@@ -118,6 +129,9 @@ DENOISER = Subject(
     islands=ISLANDS,
     opened=lambda network, dtype: PosedUnet(network),
     arguments=_denoising_arguments,
+    apart=_relative_l2,
 )
-CODEC = Subject(knob="codec", part="vae", islands=(), opened=_decoder, arguments=_decoding_arguments)
+CODEC = Subject(
+    knob="codec", part="vae", islands=(), opened=_decoder, arguments=_decoding_arguments, apart=_levels_mean
+)
 """What it decodes is looked at: that is where a clip's time goes."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from vitruvian import zoo
 from vitruvian.driving.of_model import ModelPoses
@@ -36,12 +36,14 @@ def open_source(name: str, spec: zoo.AnimationSpec, access: Access, *, device: s
         device: where it runs.
 
     Raises:
-        UsageError: no such model, or one of another task; the published networks for a model that has none.
+        UsageError: no such model, or one of another task.
         RefusedError: a licence that was not accepted.
     """
     if name == AUTO:
         name = PUBLISHED if spec.files_of("person_detector") else zoo.default_model("pose")
     if name == PUBLISHED:
+        if not spec.files_of("person_detector"):  # the embedded model brings none
+            spec = replace(spec, files=(*spec.files, *zoo.POSE_FILES))
         detector, whole_body = locate_pose_models(spec, access)
         kind = device.partition(":")[0]
         source = open_published(detector, whole_body, providers=PROVIDERS.get(kind, ("CPUExecutionProvider",)))
