@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from vitruvian.animating import type_audit
 from vitruvian.animating.type_audit import ClipTypes, audited_types, candidates_of
@@ -108,11 +109,16 @@ def test_float32_needs_no_audit(tiny_file: Path, tmp_path: Path, monkeypatch: py
     assert (exact.dtype, exact.codec) == ("float32", "float32")
 
 
+@pytest.mark.parametrize("free_bytes", [1000, 1 << 40], ids=["seen before", "seen by running out"])
 def test_where_float32_has_no_room_a_type_is_taken_unmeasured(
-    tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, free_bytes: int
 ) -> None:
-    monkeypatch.setattr(type_audit, "_compared", None)
-    monkeypatch.setattr(type_audit, "free_memory_now", lambda device: (1000, 1000))
+    def full(*_: object) -> AuditReport:
+        assert free_bytes > 1000
+        raise torch.OutOfMemoryError("out of memory")
+
+    monkeypatch.setattr(type_audit, "_compared", full)
+    monkeypatch.setattr(type_audit, "free_memory_now", lambda device: (free_bytes, free_bytes))
     choice = chosen(tiny_file, tmp_path, AnimateWish(), BF16_CPU)
     assert choice.dtype == "bfloat16"
     assert not choice.decisions[0].measured

@@ -19,7 +19,7 @@ from vitruvian.fit.precision import check_dtype, compute_types
 from vitruvian.fit.quality import AuditReport, margins, mean, worst
 from vitruvian.fit.verdicts import VerdictKey, VerdictStore
 from vitruvian.generation.weights import FoundAnimation
-from vitruvian.hardware import Device, Dtype, free_memory_now, out_of_memory
+from vitruvian.hardware import Device, Dtype, free_caches, free_memory_now, out_of_memory
 
 ROOM = 1.5
 """Times the weights in float32 that must be free for them to be looked at."""
@@ -131,20 +131,25 @@ class _Audit:
             precision=subject.precision(dtype),
         )
         seen = self.store.get(key)
-        if seen is None:
-            reference = self._reference_device(subject)
-            if reference is None:
-                return None
-            self.report(f"audit of the {subject.part} in {dtype} against float32")
-            seen = _compared(self.found, subject, dtype, self.device.device, reference)
-            if note := self.store.put(key, seen):
-                self.notes.append(note)
+        if seen is None and (seen := self._measured(subject, dtype)) and (note := self.store.put(key, seen)):
+            self.notes.append(note)
         return seen
 
-    def _reference_device(self, subject: Subject) -> str | None:
+    def _measured(self, subject: Subject, dtype: Dtype) -> AuditReport | None:
+        """Against float32 on the device, else on the host."""
+        device = self.device.device
         needed_bytes = ROOM * 4 * subject.weights(self.found.spec.config)
-        places = dict.fromkeys((self.device.device, "cpu"))
-        return next((place for place in places if free_memory_now(place)[1] > needed_bytes), None)
+        for place in dict.fromkeys((device, "cpu")):
+            if free_memory_now(place)[1] <= needed_bytes:
+                continue
+            self.report(f"audit of the {subject.part} in {dtype} against float32")
+            try:
+                return _compared(self.found, subject, dtype, device, place)
+            except Exception as error:
+                if not out_of_memory(error):
+                    raise
+            free_caches(device)  # outside the handler, whose traceback holds the activations
+        return None
 
 
 def _compared(found: FoundAnimation, subject: Subject, dtype: Dtype, device: str, reference: str) -> AuditReport:
