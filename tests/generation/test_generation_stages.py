@@ -105,6 +105,15 @@ def test_noise_levels_are_not_rounded(found: FoundAnimation) -> None:
     assert types["unet.conv_in.weight"] == torch.bfloat16
 
 
+def test_weights_go_with_their_stage_whoever_holds_the_network(found: FoundAnimation) -> None:
+    stages = Stages(found=found, device="cpu")
+    context_11D = stages.embedding(picture())
+    with stages.denoiser(context_11D) as predict:
+        weights = list(predict._unet.parameters())  # type: ignore[attr-defined]
+        assert sum(weight.numel() for weight in weights) > 0
+    assert sum(weight.numel() for weight in weights) == 0
+
+
 def test_a_network_goes_with_its_stage(found: FoundAnimation) -> None:
     stages = Stages(found=found, device="cpu")
     stages.embedding(picture())

@@ -32,7 +32,7 @@ from vitruvian.generation.presets import FRAME_RATE_ID, MOTION
 from vitruvian.generation.stages import ISLANDS, Stages, stored_features
 from vitruvian.generation.strategy import Pilot
 from vitruvian.generation.weights import FoundAnimation
-from vitruvian.hardware import Dtype, freed_memory_kept, heap_free_bytes
+from vitruvian.hardware import Dtype, free_caches, freed_memory_kept, heap_free_bytes
 from vitruvian.models.mimicmotion import build_scheduler
 from vitruvian.models.mimicmotion.config import LATENT_STRIDE
 from vitruvian.videos.workplace import Workplace
@@ -65,7 +65,9 @@ class Making:
         while True:
             try:
                 with self._memory():
-                    return self._denoised()
+                    latents_F4hw = self._denoised()
+                free_caches(self.session.device)  # hooks that stream weights hold them in a cycle
+                return latents_F4hw
             except DoesNotFitError as error:
                 following = self.planner.after(self.plan.way)
                 if following is None:

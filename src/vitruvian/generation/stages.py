@@ -127,9 +127,14 @@ class Stages:
         try:
             yield network
         finally:
-            del network
-            # Of the four networks, the denoising one alone is left in a cycle by the library's calls.
-            free_caches(self.device, cycles=part == "unet")
+            _empty(network)
+            free_caches(self.device, cycles=False)
+
+
+def _empty(network: nn.Module) -> None:
+    """Let the weights go whoever still holds the module: the caller's variables, or hooks in a cycle with it."""
+    for value in (*network.parameters(), *network.buffers()):
+        value.data = value.data.new_empty(0)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
