@@ -161,14 +161,15 @@ def test_scale_1_runs_one_branch(job: MakeJob, monkeypatch: pytest.MonkeyPatch) 
     forward = PosedUnet.forward
 
     def counted(unet: PosedUnet, sample: Tensor, *rest: Any) -> Tensor:
-        calls.append(rest[-1] is not None)
+        if type(sample) is Tensor:  # predictions call it on shapes alone
+            calls.append(rest[-1] is not None)
         return forward(unet, sample, *rest)
 
     monkeypatch.setattr(PosedUnet, "forward", counted)
-    animate(job(guidance_scale=(1.0, 1.0)))
+    animate(job(guidance_scale=(1.0, 1.0), dtype="float32"))  # a type that needs no audit, which would call it, too
     assert calls == [True] * 4, "two tiles, two steps"
     calls.clear()
-    animate(job(mode="overwrite"))
+    animate(job(mode="overwrite", dtype="float32"))
     assert calls == [False, True] * 4
 
 
@@ -178,13 +179,14 @@ def test_memory_that_gives_out_changes_the_plan_and_not_the_steps(
     forward, calls = PosedUnet.forward, [0]
 
     def failing(unet: PosedUnet, *arguments: Any) -> Tensor:
-        calls[0] += 1
-        if calls[0] in (5, 6):
+        real = type(arguments[0]) is Tensor  # predictions call it on shapes alone
+        calls[0] += real
+        if real and calls[0] in (5, 6):
             raise torch.OutOfMemoryError("out of memory")
         return forward(unet, *arguments)
 
     monkeypatch.setattr(PosedUnet, "forward", failing)
-    made = animate(job(guidance="auto", steps=3))
+    made = animate(job(guidance="auto", steps=3, dtype="float32"))
     (changed,) = decided(made.out, "plan_changed")
     assert changed.startswith("feed-forward in 16 parts")
     assert "from step 2 on" in changed or "from step 3 on" in changed

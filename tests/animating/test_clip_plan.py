@@ -156,6 +156,10 @@ def test_what_ran_out_of_memory_returns_what_it_frees() -> None:
     following = made.after(made.plan().way)
     assert following is not None
     assert following.way.freed == "returned"
+    insisted = replace(made, fixed={"freed": "kept"})
+    following = insisted.after(insisted.plan().way)
+    assert following is not None
+    assert following.way.freed == "kept"
 
 
 def test_interval_and_scale_are_counted() -> None:

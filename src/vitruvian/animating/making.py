@@ -163,7 +163,9 @@ class Making:
         """Half as many frames at once from here on."""
         way = self.plan.way
         chunk = way.decode_chunk // 2
-        fewer = replace(way, decode_chunk=chunk, decode_overlap=min(way.decode_overlap, chunk - 1), freed="returned")
+        fewer = replace(way, decode_chunk=chunk, decode_overlap=min(way.decode_overlap, chunk - 1))
+        if "freed" not in self.session.wish.knobs:
+            fewer = replace(fewer, freed="returned")
         self.session.decisions.append(Decision(what="decode_chunk", value=chunk, because=because, measured=True))
         self.plan = replace(self.plan, way=fewer)
 

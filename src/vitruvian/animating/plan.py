@@ -111,7 +111,9 @@ class ClipPlanner:
         """What to go on with where memory gave out although a way was predicted to fit; None: nothing takes less."""
         ways = list(self._candidates())
         place = [_rung(other) for other in ways].index(_rung(way))
-        return self.plan_of(replace(ways[place + 1], freed="returned")) if place + 1 < len(ways) else None
+        if place + 1 == len(ways):
+            return None
+        return self.plan_of(with_knobs(replace(ways[place + 1], freed="returned"), self.fixed))
 
     def plan_of(self, way: Way) -> ClipPlan:
         """What a given way takes."""
